@@ -1,0 +1,118 @@
+import pickle
+import re
+from datetime import timedelta
+
+import pytest
+
+from usage.wolkvox import errors
+from usage.wolkvox.errors import (
+    OUTCOMES,
+    AnswerUnreadable,
+    NoData,
+    QuotaExceeded,
+    RateLimited,
+    RequestRefused,
+    ServerFailed,
+    TimedOut,
+    TokenRefused,
+    TooManyAtOnce,
+    UnderMaintenance,
+    VendorError,
+    refusal,
+)
+
+TOKEN = "0123456789abcdef" * 3 + "0123"
+
+
+def test_each_outcome_of_the_docstrings_tree_has_its_class() -> None:
+    drawn = re.findall(r"─ (\w+) +([a-z_]+)  ", errors.__doc__ or "")
+    assert {outcome: kind.__name__ for outcome, kind in OUTCOMES.items()} == {outcome: name for name, outcome in drawn}
+    assert len(OUTCOMES) == 15
+
+
+@pytest.mark.parametrize("kind", OUTCOMES.values(), ids=OUTCOMES)
+def test_each_class_says_in_words_what_happened_and_what_next(kind: type[VendorError]) -> None:
+    assert re.fullmatch(r"[a-z_]{1,32}", kind.outcome)
+    assert 1 <= len(kind.title.split()) <= 4
+    assert kind.advice.endswith(".")
+
+
+def test_only_a_bad_token_and_a_bad_request_wait_for_an_admin() -> None:
+    assert {kind for kind in OUTCOMES.values() if not kind.passes} == {TokenRefused, RequestRefused}
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (400, "THE API YOU WANT TO CONSULT DOES NOT EXIST", RequestRefused),
+        (401, "PLEASE ENTER THE WOLKVOX-TOKEN", TokenRefused),
+        (403, "TOKEN LIMIT EXCEEDED", QuotaExceeded),
+        (403, "  Token   limit\u200b exceeded!", QuotaExceeded),
+        (403, "EXCEEDS THE LIMIT OF SIMULTANEOUS REQUESTS PER TOKEN (5)", TooManyAtOnce),
+        (403, "please validate token", TokenRefused),
+        (403, "", UnderMaintenance),
+        (403, "SERVER BACKUP", UnderMaintenance),
+        (404, "TOKEN LIMIT EXCEEDED", NoData),
+        (410, "", RequestRefused),
+        (429, "", RateLimited),
+        (500, "TOKEN LIMIT EXCEEDED", ServerFailed),
+        (599, "", ServerFailed),
+        (100, "", AnswerUnreadable),
+        (204, "", AnswerUnreadable),
+        (999, "", AnswerUnreadable),
+    ],
+)
+def test_a_refusal_is_told_by_its_status_and_a_403_by_its_message(
+    status: int, message: str, kind: type[VendorError]
+) -> None:
+    assert type(refusal(status, "FORBIDDEN", message)) is kind
+
+
+def test_a_refusal_keeps_what_the_vendor_said() -> None:
+    error = refusal(403, "FORBIDDEN", "TOKEN LIMIT EXCEEDED", retry_after=timedelta(seconds=5))
+    assert error.message == str(error) == "FORBIDDEN: TOKEN LIMIT EXCEEDED"
+    assert (error.http_status, error.code) == (403, "403")
+    assert error.retry_after == timedelta(seconds=5)
+
+
+def test_a_refusal_without_a_word_names_its_status() -> None:
+    assert refusal(503, "", "").message == "The vendor answered 503."
+
+
+def test_a_code_in_the_body_keeps_its_http_status_apart() -> None:
+    error = refusal(403, "", "", http_status=200, code="403")
+    assert (error.http_status, error.code) == (200, "403")
+
+
+def test_texts_are_cleaned_of_what_cannot_be_stored_or_shown() -> None:
+    error = TimedOut("a\x00b\r\nc \u202edcba\ud800", excerpt="\ufeff<b>\x1b[31m")
+    assert error.message == "ab c dcba"
+    assert error.excerpt == "<b>[31m"
+
+
+def test_texts_are_shortened() -> None:
+    error = TimedOut("m" * 10_000, excerpt="e" * 10_000, code="9" * 100)
+    assert (len(error.message), len(error.excerpt), len(error.code)) == (500, 300, 20)
+    assert error.message.endswith("…")
+
+
+@pytest.mark.parametrize("written", [TOKEN, TOKEN.upper(), TOKEN[:20] + "\u200b" + TOKEN[20:]])
+def test_the_token_is_blacked_out_however_it_is_written(written: str) -> None:
+    error = TimedOut(f"got {written}.", excerpt=f"{written}{written}", code=written, token=TOKEN)
+    assert (error.message, error.excerpt, error.code) == ("got •••.", "••••••", "•••")
+    assert TOKEN not in repr(error) + repr(vars(error))
+
+
+def test_a_cut_leaves_no_part_of_the_token() -> None:
+    error = TimedOut("m" * 490 + TOKEN, excerpt="e" * 290 + TOKEN, token=TOKEN)
+    assert TOKEN[:4] not in error.message + error.excerpt
+
+
+def test_an_error_quotes_the_beginning_of_a_body() -> None:
+    assert TimedOut().quoting(b"<html>\xff" + b"x" * 10_000_000).excerpt.startswith("<html>\ufffdxxx")
+
+
+def test_an_error_survives_a_trip_to_another_process() -> None:
+    error = refusal(429, "", "SLOWER", retry_after=timedelta(seconds=3), excerpt="{}")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert (type(again), vars(again)) == (RateLimited, vars(error))

@@ -1,0 +1,125 @@
+"""A total deadline for a call, since the timeouts of requests and urllib3 start anew with each byte."""
+
+import functools
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self, cast
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import NewConnectionError
+
+
+class Deadline:
+    """Ends what is under way on a socket when its seconds are up, by the monotonic clock, from a thread.
+
+    A context manager: the clock starts on construction and stops on exit. It holds a duplicate of the
+    socket's descriptor, since TLS takes over the original, and shuts that down: reads and writes that are
+    under way end at once, as if the other side had closed the connection.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ends = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._watched: socket.socket | None = None
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        with self._lock:
+            self._let_go()
+
+    @property
+    def has_passed(self) -> bool:
+        return time.monotonic() >= self._ends
+
+    def watch(self, sock: socket.socket) -> None:
+        """Watches this socket from now on, instead of any before. Raises TimeoutError when the time is up."""
+        with self._lock:
+            self._let_go()
+            if self.has_passed:
+                raise TimeoutError
+            self._watched = sock.dup()
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """A watched connection to the first of the host's addresses that answers; they share the time left.
+
+        Looking up the name can't be ended from here, so it may take longer; nothing is sent if it does.
+        Raises OSError, of which socket.gaierror for an unknown name and TimeoutError are kinds.
+        """
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        trouble = OSError("The name has no address.")
+        for tried, (family, kind, protocol, _, address) in enumerate(addresses):
+            share = (self._ends - time.monotonic()) / (len(addresses) - tried)
+            try:
+                return self._connected(socket.socket(family, kind, protocol), address, share)
+            except OSError as error:
+                trouble = error
+        raise trouble
+
+    def _connected(self, sock: socket.socket, address: Any, seconds: float) -> socket.socket:
+        try:
+            self.watch(sock)
+            sock.settimeout(max(seconds, 0.001))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.connect(address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _end(self) -> None:
+        with self._lock, suppress(OSError):
+            if self._watched:
+                self._watched.shutdown(socket.SHUT_RDWR)
+
+    def _let_go(self) -> None:
+        if self._watched:
+            self._watched.close()
+            self._watched = None
+
+
+class WatchedAdapter(HTTPAdapter):
+    """Requests' adapter, with every connection made by a deadline."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+        super().__init__()
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
+        """Called by `send` for the pool that will make the connection (requests 2.32 and later)."""
+        pool = cast(HTTPConnectionPool, super().get_connection_with_tls_context(*args, **kwargs))
+        kind = _WatchedHTTPSConnection if pool.scheme == "https" else _WatchedHTTPConnection
+        pool.ConnectionCls = cast(Any, functools.partial(kind, connector=self._deadline.connect))
+        return pool
+
+
+class _WatchedHTTPConnection(HTTPConnection):
+    """urllib3 makes its socket in `_new_conn`, before TLS and before anything is sent (urllib3 2.x)."""
+
+    def __init__(self, *args: Any, connector: Callable[[str, int], socket.socket], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connector = connector
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            return self._connector(self._dns_host, self.port)
+        except OSError as error:  # urllib3 takes a bare reset for one that came after the request
+            raise NewConnectionError(self, "not connected") from error
+
+
+class _WatchedHTTPSConnection(_WatchedHTTPConnection, HTTPSConnection):
+    """The same under TLS."""

@@ -1,0 +1,35 @@
+"""What text goes through on its way in from the vendor, and the mark on text that goes out to people."""
+
+import re
+import unicodedata
+
+# Control, format (bidi marks, zero-width, BOM, soft hyphen) and surrogate characters.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs"})
+_BLACK = "•••"
+
+
+def _(text: str) -> str:
+    """Marks a text for Django's makemessages; it is translated where it is shown."""
+    return text
+
+
+def cleaned(text: str) -> str:
+    """The text in NFC, without characters that can't be seen, white space folded to single spaces."""
+    if not text.isprintable():
+        text = "".join(filter(_is_seen, text))
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def blackened(text: str, secret: str) -> str:
+    """The text with the secret, in either case, as "•••" wherever it stands. An empty one changes nothing."""
+    return re.sub(re.escape(secret), _BLACK, text, flags=re.IGNORECASE) if secret else text
+
+
+def blackened_bytes(body: bytes, secret: str) -> bytes:
+    """Like `blackened`, for UTF-8 bytes and a non-empty ASCII secret."""
+    return re.sub(re.escape(secret.encode("ascii")), _BLACK.encode(), body, flags=re.IGNORECASE)
+
+
+def _is_seen(character: str) -> bool:
+    """White space counts as seen, so that it still parts words."""
+    return character.isspace() or unicodedata.category(character) not in _UNSEEN
