@@ -1,0 +1,93 @@
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from tests.conftest import hear
+from usage.collecting import months
+from usage.models import DailyUsage, Feed, MonthlyUsage, Operation
+
+pytestmark = pytest.mark.django_db
+
+MIDNIGHT = datetime(2026, 11, 1, 5, 0, tzinfo=UTC)
+"""When November begins in Bogotá."""
+
+
+def state(operation: Operation, month: date = date(2026, 10, 1)) -> str:
+    return MonthlyUsage.objects.get(operation=operation, month=month, product__api="interactions").state
+
+
+@pytest.fixture
+def october(operation: Operation) -> Operation:
+    Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(minutes=11))
+    for minutes in (6, 1):
+        hear(operation, "interactions", MIDNIGHT - timedelta(minutes=minutes), ("Email", "900"))
+    return operation
+
+
+def test_a_running_month_stays_open(october: Operation) -> None:
+    assert months.close_months(MIDNIGHT - timedelta(seconds=1)) == 0
+    assert state(october) == "open"
+
+
+def test_a_month_that_has_ended_is_closing_until_the_next_one_is_read(october: Operation) -> None:
+    assert months.close_months(MIDNIGHT) == 0
+    assert state(october) == "closing"
+    hear(october, "interactions", MIDNIGHT + timedelta(minutes=4), ("Email", "3"))
+    assert months.close_months(MIDNIGHT + timedelta(minutes=5)) == 1
+    assert state(october) == "closed"
+    assert state(october, date(2026, 11, 1)) == "open"
+
+
+def test_a_month_closes_after_a_grace_when_nothing_more_comes(october: Operation) -> None:
+    assert months.close_months(MIDNIGHT + timedelta(hours=23)) == 0
+    assert months.close_months(MIDNIGHT + timedelta(hours=24)) == 1
+    row = MonthlyUsage.objects.get()
+    assert (row.state, row.closed_at) == ("closed", MIDNIGHT + timedelta(hours=24))
+
+
+def test_what_went_unseen_at_the_end_counts_as_a_gap(operation: Operation) -> None:
+    Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(hours=6))
+    hear(operation, "interactions", MIDNIGHT - timedelta(hours=5, minutes=55), ("Email", "900"))
+    hear(operation, "interactions", MIDNIGHT - timedelta(hours=5, minutes=50), ("Email", "900"))
+    months.close_months(MIDNIGHT + timedelta(days=2))
+    assert MonthlyUsage.objects.get().gap_seconds == 5 * 3600 + 50 * 60
+
+
+def test_an_outage_over_the_boundary_is_parted_at_it(operation: Operation) -> None:
+    Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(hours=6))
+    hear(operation, "interactions", MIDNIGHT - timedelta(hours=5, minutes=55), ("Email", "900"))
+    hear(operation, "interactions", MIDNIGHT + timedelta(hours=2), ("Email", "3"))
+    months.close_months(MIDNIGHT + timedelta(hours=2))
+    gaps = {row.month.month: row.gap_seconds for row in MonthlyUsage.objects.all()}
+    assert gaps == {10: 5 * 3600 + 55 * 60, 11: 2 * 3600}
+
+
+def test_the_last_day_counts_as_whole_once_the_month_is_over(operation: Operation) -> None:
+    hear(operation, "interactions", datetime(2026, 10, 1, 15, tzinfo=UTC), ("Email", "10"))
+    for day in range(2, 32):
+        hear(operation, "interactions", datetime(2026, 10, day, 15, tzinfo=UTC), ("Email", str(day * 10)))
+    month = MonthlyUsage.objects.get()
+    assert (month.items, month.highest, month.lowest) == (310, 10, 10)
+    assert DailyUsage.objects.count() == 31
+
+
+@pytest.mark.parametrize(
+    ("vendor_date", "day"),
+    [
+        ("2026-11-23", date(2026, 11, 23)),
+        ("2026-11-23 10:35:02", date(2026, 11, 23)),
+        ("20261122", date(2026, 11, 22)),
+        ("2026-11", date(2026, 11, 23)),
+        ("11-2026", date(2026, 11, 23)),
+        ("", date(2026, 11, 23)),
+        ("yesterday", date(2026, 11, 23)),
+    ],
+)
+def test_every_form_of_the_vendors_date_has_its_day(operation: Operation, vendor_date: str, day: date) -> None:
+    hear(operation, "interactions", datetime(2026, 11, 23, 15, tzinfo=UTC), ("Email", "1", vendor_date))
+    assert DailyUsage.objects.get().day == day
+
+
+def test_a_month_alone_that_is_already_over_means_its_last_day(operation: Operation) -> None:
+    hear(operation, "interactions", MIDNIGHT + timedelta(minutes=1), ("Email", "1", "2026-10"))
+    assert DailyUsage.objects.get().day == date(2026, 10, 31)

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from django.test import override_settings
+
+from tests.conftest import make_operation
+from usage.collecting import operations, polling
+from usage.collecting.polling import Claim, ClaimLost, TokenInUse
+from usage.models import DailyUsage, Feed, Interval, MonthlyUsage, Operation, Poll, Snapshot
+from usage.wolkvox.client import BillingClient, Reply
+from usage.wolkvox.simulator import RESERVED, Simulator, SimulatorServer, serve
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(NOON)
+
+
+@pytest.fixture
+def simulator(clock: Clock) -> Simulator:
+    return Simulator(clock=clock)
+
+
+@pytest.fixture
+def vendor(simulator: Simulator) -> Iterator[SimulatorServer]:
+    with serve(simulator) as server:
+        yield server
+
+
+@pytest.fixture
+def client(vendor: SimulatorServer, clock: Clock) -> BillingClient:
+    return BillingClient(vendor.url, now=clock)
+
+
+def provoking(what: str) -> str:
+    return next(token for token, provokes in RESERVED.items() if provokes == what)
+
+
+def give_token(operation: Operation, what: str) -> None:
+    operation.token = provoking(what)
+    operation.save()
+
+
+def due_at(feed: Feed) -> datetime:
+    assert feed.next_due_at
+    return feed.next_due_at
+
+
+def feed_of(operation: Operation, api: str = "interactions") -> Feed:
+    return Feed.objects.select_related("operation").get(operation=operation, api=api)
+
+
+# A round
+
+
+def test_due_feeds_are_polled_one_after_another(
+    operation: Operation, client: BillingClient, clock: Clock, simulator: Simulator
+) -> None:
+    polls = polling.poll_operation(operation.pk, client=client, clock=clock)
+    assert [(poll.feed.api, poll.outcome) for poll in polls] == [
+        ("interactions", "good"),
+        ("interaction_licenses", "good"),
+    ]
+    assert Snapshot.objects.count() == polls[0].rows + polls[1].rows
+    assert MonthlyUsage.objects.filter(as_of=NOON).count() == Snapshot.objects.count()
+    assert max(simulator.most_at_once.values()) == 1
+
+
+def test_a_round_polls_nothing_that_is_not_due(operation: Operation, client: BillingClient, clock: Clock) -> None:
+    polling.poll_operation(operation.pk, client=client, clock=clock)
+    assert polling.due_operations(clock()) == []
+    assert polling.poll_operation(operation.pk, client=client, clock=clock) == []
+    clock.now += timedelta(minutes=6)
+    assert polling.due_operations(clock()) == [operation.pk]
+    polls = polling.poll_operation(operation.pk, client=client, clock=clock)
+    assert [poll.feed.api for poll in polls] == ["interactions"]
+
+
+def test_a_round_may_be_kept_to_some_apis(operation: Operation, client: BillingClient, clock: Clock) -> None:
+    polls = polling.poll_operation(
+        operation.pk, client=client, clock=clock, apis=["interaction_licenses"], is_due=False
+    )
+    assert [poll.feed.api for poll in polls] == ["interaction_licenses"]
+
+
+def test_an_operation_that_is_not_active_is_not_polled(
+    operation: Operation, client: BillingClient, clock: Clock
+) -> None:
+    Operation.objects.update(is_active=False)
+    assert polling.due_operations(clock()) == []
+    with pytest.raises(TokenInUse):
+        polling.poll_operation(operation.pk, client=client, clock=clock)
+
+
+# The claim
+
+
+def test_a_claimed_token_is_not_called(
+    operation: Operation, client: BillingClient, clock: Clock, simulator: Simulator
+) -> None:
+    Claim(operation.pk).take(clock())
+    with pytest.raises(TokenInUse):
+        polling.poll_operation(operation.pk, client=client, clock=clock)
+    assert not simulator.calls
+    assert not Poll.objects.exists()
+
+
+def test_a_claim_that_nobody_gave_back_stands_until_the_vendor_must_have_let_go(
+    operation: Operation, client: BillingClient, clock: Clock
+) -> None:
+    Claim(operation.pk).take(clock())
+    clock.now += timedelta(seconds=74)
+    with pytest.raises(TokenInUse):
+        polling.poll_operation(operation.pk, client=client, clock=clock)
+    clock.now += timedelta(seconds=1)
+    assert polling.poll_operation(operation.pk, client=client, clock=clock)
+
+
+def test_a_round_gives_its_claim_back(operation: Operation, client: BillingClient, clock: Clock) -> None:
+    polling.poll_operation(operation.pk, client=client, clock=clock)
+    operation.refresh_from_db()
+    assert (operation.claimed_by, operation.claimed_at) == ("", None)
+
+
+def test_a_lost_claim_neither_sends(
+    operation: Operation, clock: Clock, client: BillingClient, simulator: Simulator
+) -> None:
+    claim = Claim(operation.pk)
+    claim.take(clock())
+    clock.now += timedelta(minutes=2)
+    Claim(operation.pk).take(clock())
+    with pytest.raises(ClaimLost):
+        polling.poll_feed(feed_of(operation), claim, client=client, clock=clock)
+    assert not simulator.calls
+
+
+def test_nor_commits_what_it_was_told(operation: Operation, clock: Clock, client: BillingClient) -> None:
+    class Overtaken(BillingClient):
+        def fetch(self, api: str, *, server: str, token: str) -> Reply:
+            reply = super().fetch(api, server=server, token=token)
+            clock.now += timedelta(minutes=2)
+            Claim(operation.pk).take(clock())
+            return reply
+
+    overtaken = Overtaken(client._url, now=clock)
+    with pytest.raises(ClaimLost):
+        polling.poll_operation(operation.pk, client=overtaken, clock=clock)
+    assert not Poll.objects.exists()
+    assert not Snapshot.objects.exists()
+    operation.refresh_from_db()
+    assert operation.claimed_by, "the claim of the one who overtook stands"
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("what", "outcome", "wait"),
+    [
+        ("token_refused", "token_refused", timedelta(hours=1)),
+        ("unauthorised", "token_refused", timedelta(hours=1)),
+        ("quota", "quota_exceeded", timedelta(minutes=1)),
+        ("error_in_body", "quota_exceeded", timedelta(minutes=1)),
+        ("concurrency", "too_many_at_once", timedelta(minutes=1)),
+        ("maintenance", "maintenance", timedelta(minutes=1)),
+        ("no_data", "no_data", timedelta(minutes=1)),
+        ("rate_limited", "rate_limited", timedelta(minutes=2)),
+        ("server_error", "server_failed", timedelta(minutes=1)),
+    ],
+)
+def test_a_failure_is_recorded_and_waits_as_it_should(  # noqa: PLR0917
+    operation: Operation, client: BillingClient, clock: Clock, what: str, outcome: str, wait: timedelta
+) -> None:
+    give_token(operation, what)
+    poll = polling.poll_operation(operation.pk, client=client, clock=clock)[0]
+    assert poll.outcome == outcome
+    feed = feed_of(operation)
+    assert (feed.failing_since, feed.failing_outcome, feed.failures) == (NOON, outcome, 1)
+    assert feed.next_due_at == NOON + wait
+    assert not DailyUsage.objects.exists()
+
+
+@pytest.mark.parametrize("what", ["html", "truncated", "bad_row"])
+def test_an_answer_that_cannot_be_read_changes_no_figure(
+    operation: Operation, client: BillingClient, clock: Clock, what: str
+) -> None:
+    polling.poll_operation(operation.pk, client=client, clock=clock)
+    before = [list(model.objects.values()) for model in (Snapshot, DailyUsage, MonthlyUsage)]
+    give_token(operation, what)
+    clock.now += timedelta(minutes=10)
+    polls = polling.poll_operation(operation.pk, client=client, clock=clock)
+    assert [poll.is_good for poll in polls] == [False]
+    assert [list(model.objects.values()) for model in (Snapshot, DailyUsage, MonthlyUsage)] == before
+    feed = feed_of(operation)
+    assert feed.last_good_poll_at == NOON
+    assert due_at(feed) - clock.now <= timedelta(minutes=6)
+
+
+def test_failures_back_off_and_a_good_poll_forgets_them(
+    operation: Operation, client: BillingClient, clock: Clock
+) -> None:
+    give_token(operation, "server_error")
+    waits = []
+    for _ in range(7):
+        polling.poll_operation(operation.pk, client=client, clock=clock, apis=["interactions"])
+        feed = feed_of(operation)
+        waits.append((due_at(feed) - clock.now) // timedelta(minutes=1))
+        clock.now = due_at(feed)
+    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    operation.token = "a" * 52
+    operation.save()
+    polling.poll_operation(operation.pk, client=client, clock=clock, apis=["interactions"])
+    feed = feed_of(operation)
+    assert (feed.failures, feed.failing_since, feed.failing_outcome, feed.failing_message) == (
+        0,
+        None,
+        "",
+        "",
+    )
+
+
+def test_a_refused_token_ends_the_round_and_holds_back_the_other_feeds(
+    operation: Operation, client: BillingClient, clock: Clock, simulator: Simulator
+) -> None:
+    give_token(operation, "token_refused")
+    assert len(polling.poll_operation(operation.pk, client=client, clock=clock)) == 1
+    assert simulator.calls.total() == 1
+    assert feed_of(operation, "interaction_licenses").next_due_at == NOON + timedelta(hours=1)
+    assert feed_of(operation, "interaction_licenses").failing_since is None
+
+
+def test_a_vendor_that_is_not_there_is_tried_again_soon(operation: Operation, clock: Clock) -> None:
+    poll = polling.poll_operation(operation.pk, client=BillingClient("http://127.0.0.1:9"), clock=clock)[0]
+    assert poll.outcome == "not_reached"
+    assert feed_of(operation).next_due_at == NOON + timedelta(minutes=1)
+
+
+def test_a_token_that_no_key_opens_is_said_and_never_sent(
+    operation: Operation, client: BillingClient, clock: Clock, simulator: Simulator
+) -> None:
+    with override_settings(TOKEN_ENCRYPTION_KEYS=["A" * 43 + "="]):
+        polls = polling.poll_operation(operation.pk, client=client, clock=clock)
+    assert [poll.outcome for poll in polls] == [polling.TOKEN_UNREADABLE]
+    assert not simulator.calls
+
+
+def test_a_new_token_is_tried_at_once(operation: Operation, client: BillingClient, clock: Clock) -> None:
+    give_token(operation, "token_refused")
+    polling.poll_operation(operation.pk, client=client, clock=clock)
+    operations.set_token(operation, "b" * 52)
+    operation.save()
+    operations.make_due(operation, clock())
+    polls = polling.poll_operation(operation.pk, client=client, clock=clock)
+    assert [poll.outcome for poll in polls] == ["good", "good"]
+
+
+# The grid
+
+
+def grid(feed: Feed, after: datetime, until: datetime) -> list[datetime]:
+    times = []
+    while (after := polling.next_on_grid(feed, after)) < until:
+        times.append(after)
+    return times
+
+
+@pytest.mark.parametrize("interval", Interval.values)
+@pytest.mark.parametrize("number", range(0, 31, 5))
+def test_each_day_ends_with_a_poll_in_its_last_minute_or_so(interval: int, number: int) -> None:
+    feed = Feed(operation=Operation(pk=number), interval=interval)
+    midnight = datetime(2026, 12, 1, 5, 0, tzinfo=UTC)
+    times = grid(feed, midnight - timedelta(days=3), midnight + timedelta(days=3))
+    last = max(time for time in times if time < midnight)
+    assert timedelta(seconds=45) <= midnight - last <= timedelta(seconds=75)
+    steps = {later - earlier for earlier, later in pairwise(times)}
+    assert steps == {timedelta(minutes=interval)}
+
+
+def test_a_late_tick_does_not_push_the_next_poll_off_the_grid(operation: Operation) -> None:
+    feed = feed_of(operation)
+    on_grid = polling.next_on_grid(feed, NOON)
+    for late in range(31):
+        assert polling.next_on_grid(feed, on_grid + timedelta(seconds=late)) == on_grid + timedelta(minutes=5)
+
+
+def test_operations_are_spread_over_the_grid(db: None) -> None:
+    made = [make_operation(name) for name in ("Bogotá", "Lima", "Quito")]
+    assert len({polling.next_on_grid(feed_of(one), NOON) for one in made}) == 3

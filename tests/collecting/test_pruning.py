@@ -1,0 +1,29 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.conftest import hear
+from usage.collecting.pruning import prune
+from usage.models import Answer, Operation, Poll, Snapshot
+
+pytestmark = pytest.mark.django_db
+
+LONG_AGO = datetime(2026, 6, 1, 15, tzinfo=UTC)
+
+
+def test_old_polls_and_answers_go_but_not_what_a_snapshot_stands_on(operation: Operation) -> None:
+    for minutes in (0, 5, 10):
+        hear(operation, "interactions", LONG_AGO + timedelta(minutes=minutes), ("Email", "7"))
+    hear(operation, "interactions", LONG_AGO + timedelta(minutes=15), ("Email", "7", "2026-06-01"))
+    hear(operation, "interactions", LONG_AGO + timedelta(days=100), ("Email", "7", "2026-09-09"))
+    assert prune(LONG_AGO + timedelta(days=101), keep_days=90) == 3
+    assert Poll.objects.count() == 2
+    assert set(Poll.objects.values_list("pk", flat=True)) == set(Snapshot.objects.values_list("first_poll", flat=True))
+    assert Answer.objects.count() == 2
+
+
+def test_nothing_young_goes(operation: Operation) -> None:
+    for minutes in (0, 5):
+        hear(operation, "interactions", LONG_AGO + timedelta(minutes=minutes), ("Email", "7"))
+    assert prune(LONG_AGO + timedelta(days=89), keep_days=90) == 0
+    assert Poll.objects.count() == 2

@@ -1,0 +1,100 @@
+import random
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from tests.conftest import hear, make_operation
+from usage.collecting import months
+from usage.collecting.rebuilding import rebuild
+from usage.models import DailyUsage, Feed, MonthlyUsage, Operation
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def history(db: None) -> Operation:
+    """Three weeks over a month's end: unchanged, fallen, missing, dated and undated figures, gauges, a day count."""
+    random.seed(7)
+    operation, other = make_operation("Bogotá"), make_operation("Lima")
+    Feed.objects.filter(operation=other, api="interactions").update(counts=Feed.Counts.DAY)
+    begin = at = datetime(2026, 10, 20, 12, tzinfo=UTC)
+    email = 5000
+    while at < begin + timedelta(days=21):
+        if random.random() < 0.15:
+            at += timedelta(days=random.choice([1, 2]))
+        if (at - timedelta(hours=5)).day == 1 and email > 1000:
+            email = 0
+        email += random.choice([0, 0, 7, 25, -3])
+        rows = [("Email", str(max(email, 0))), ("TOTAL", "1")]
+        if random.random() < 0.6:
+            rows.append(("Facebook", f"{max(email, 0) / 8}"))
+        hear(operation, "interactions", at, *rows)
+        hear(operation, "interaction_licenses", at, ("Licences", str(random.choice([40, 45]))))
+        hear(other, "interactions", at, ("Email", str(at.hour)))
+        hear(
+            other,
+            "ivr_calls",
+            at,
+            *(("Calls", str(day.day), f"{day:%Y-%m-%d}") for day in days_so_far(at)),
+        )
+        at += timedelta(hours=random.choice([5, 9, 11]))
+    months.close_months(datetime(2026, 11, 1, 12, tzinfo=UTC))
+    return operation
+
+
+def days_so_far(at: datetime) -> list[datetime]:
+    today = at - timedelta(hours=5)
+    return [today.replace(day=number) for number in range(1, today.day + 1)]
+
+
+def tables() -> list[list[dict[str, object]]]:
+    return [
+        list(model.objects.order_by("operation", "product", date).values(*columns(model)))
+        for model, date in ((DailyUsage, "day"), (MonthlyUsage, "month"))
+    ]
+
+
+def columns(model: type[DailyUsage] | type[MonthlyUsage]) -> list[str]:
+    return [field.attname for field in model._meta.concrete_fields if not field.primary_key]
+
+
+def test_what_was_kept_in_step_is_what_the_snapshots_say(history: Operation) -> None:
+    assert MonthlyUsage.objects.filter(state="closed").exists()
+    assert list(rebuild(write=False)) == []
+
+
+def test_lost_rows_of_open_months_come_back_to_the_same_bytes(history: Operation) -> None:
+    before = tables()
+    sealed = MonthlyUsage.objects.filter(state="closed").values_list("month", flat=True).distinct().get()
+    MonthlyUsage.objects.exclude(month=sealed).delete()
+    DailyUsage.objects.filter(day__gte=months.next_month(sealed)).delete()
+    assert list(rebuild(write=True))
+    assert tables() == before
+
+
+def test_a_changed_figure_is_found_and_put_right(history: Operation) -> None:
+    before = tables()
+    row = DailyUsage.objects.filter(day="2026-11-05").exclude(month_to_date=None).first()
+    assert row
+    DailyUsage.objects.filter(pk=row.pk).update(month_to_date=Decimal("12345"))
+    [difference] = rebuild(write=True)
+    assert (difference.column, difference.stands) == ("DailyUsage.month_to_date", 12345)
+    assert tables() == before
+
+
+def test_a_figure_of_a_sealed_month_is_reported_and_left(history: Operation) -> None:
+    row = MonthlyUsage.objects.filter(state="closed").first()
+    assert row
+    MonthlyUsage.objects.filter(pk=row.pk).update(items=Decimal("1"))
+    assert len(list(rebuild(write=True))) == 1
+    assert len(list(rebuild(write=False))) == 1
+
+
+def test_a_row_that_no_snapshot_tells_of_goes(history: Operation) -> None:
+    before = tables()
+    row = DailyUsage.objects.filter(operation=history, day__gt="2026-11-01").latest("day")
+    row.pk, row.day = None, row.day + timedelta(days=1)
+    row.save()
+    assert list(rebuild(write=True))
+    assert tables() == before

@@ -1,0 +1,221 @@
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import IntegrityError
+
+from tests.conftest import hear, make_operation
+from usage.collecting.rebuilding import rebuild
+from usage.models import Answer, DailyUsage, Feed, Gap, MonthlyUsage, Operation, Poll, Product, Snapshot
+from usage.wolkvox.errors import AnswerRefused
+
+pytestmark = pytest.mark.django_db
+
+
+def at(day: int, hour: int = 12, minute: int = 0, month: int = 11) -> datetime:
+    """A time of 2026 in Bogotá, which is five hours behind UTC."""
+    return datetime(2026, month, day, hour, minute, tzinfo=UTC) + timedelta(hours=5)
+
+
+def shown(figure: Decimal | None) -> str | None:
+    return None if figure is None else f"{figure.normalize():f}"
+
+
+def days(operation: Operation, description: str) -> dict[int, tuple[str | None, str | None]]:
+    rows = DailyUsage.objects.filter(operation=operation, product__description=description)
+    return {row.day.day: (shown(row.items), shown(row.month_to_date)) for row in rows}
+
+
+def month_of(operation: Operation, description: str, month: int = 11) -> MonthlyUsage:
+    return MonthlyUsage.objects.get(operation=operation, product__description=description, month=date(2026, month, 1))
+
+
+def test_a_figure_becomes_a_snapshot_a_day_and_a_month(operation: Operation) -> None:
+    poll = hear(operation, "interactions", at(1), ("Email", "120", "2026-11-01"))
+    snapshot = Snapshot.objects.get()
+    assert (snapshot.items, snapshot.day, snapshot.month) == (120, date(2026, 11, 1), date(2026, 11, 1))
+    assert (snapshot.first_seen, snapshot.last_seen, snapshot.first_poll) == (at(1), at(1), poll)
+    assert days(operation, "Email") == {1: ("120", "120")}
+    month = month_of(operation, "Email")
+    assert (month.items, month.as_of, month.state) == (120, at(1), "open")
+
+
+def test_an_unchanged_figure_only_moves_last_seen_and_costs_no_second_answer(operation: Operation) -> None:
+    for minute in (0, 5, 10):
+        hear(operation, "interactions", at(1, 12, minute), ("Email", "120", "2026-11-01"))
+    assert Poll.objects.count() == 3
+    assert Answer.objects.count() == 1
+    snapshot = Snapshot.objects.get()
+    assert (snapshot.first_seen, snapshot.last_seen) == (at(1, 12, 0), at(1, 12, 10))
+    assert month_of(operation, "Email").as_of == at(1, 12, 10)
+
+
+def test_a_day_uses_what_the_month_gained_since_the_day_before(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "120"))
+    hear(operation, "interactions", at(1, 23, 59), ("Email", "200"))
+    hear(operation, "interactions", at(2), ("Email", "260.5"))
+    assert days(operation, "Email") == {1: ("200", "200"), 2: ("60.5", "260.5")}
+
+
+def test_a_day_after_an_unknown_one_has_a_month_to_date_but_no_items(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "100"))
+    hear(operation, "interactions", at(4), ("Email", "400"))
+    hear(operation, "interactions", at(5), ("Email", "450"))
+    assert days(operation, "Email") == {1: ("100", "100"), 4: (None, "400"), 5: ("50", "450")}
+    month = month_of(operation, "Email")
+    assert month.items_by_day == ["100", None, None, None, "50"]
+    assert month.to_date_by_day == ["100", None, None, "400", "450"]
+    assert (month.items, month.highest, month.lowest) == (450, 100, 100)
+
+
+def test_a_fallen_figure_is_kept_and_flagged(operation: Operation) -> None:
+    hear(operation, "interactions", at(1, 10), ("Email", "100"))
+    hear(operation, "interactions", at(1, 11), ("Email", "90"))
+    assert [snapshot.items for snapshot in Snapshot.objects.order_by("pk")] == [100, 90]
+    day = DailyUsage.objects.get()
+    assert (day.month_to_date, day.highest, day.is_restated) == (90, 100, True)
+    assert month_of(operation, "Email").is_restated
+
+
+def test_a_figure_that_fell_across_a_gap_is_flagged_too(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "100"))
+    hear(operation, "interactions", at(9), ("Email", "90"))
+    assert month_of(operation, "Email").is_restated
+
+
+def test_a_gauge_keeps_its_last_highest_and_lowest_figure(operation: Operation) -> None:
+    for hour, items in ((8, "40"), (9, "45"), (10, "42")):
+        hear(operation, "interaction_licenses", at(3, hour), ("Interaction licences", items))
+    month = month_of(operation, "Interaction licences")
+    assert (month.items, month.highest, month.lowest) == (42, 45, 40)
+    assert not month.is_restated
+    assert days(operation, "Interaction licences") == {3: ("42", None)}
+
+
+def test_a_gauge_of_zero_is_lower_than_any_other(operation: Operation) -> None:
+    for hour, items in ((8, "0"), (9, "45")):
+        hear(operation, "interaction_licenses", at(3, hour), ("Interaction licences", items))
+    month = month_of(operation, "Interaction licences")
+    assert (month.items, month.highest, month.lowest) == (45, 45, 0)
+
+
+def test_rows_dated_by_day_are_days_of_their_own(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "10", "2026-11-01"))
+    hear(operation, "interactions", at(2), ("Email", "15", "2026-11-01"), ("Email", "7", "2026-11-02"))
+    hear(
+        operation,
+        "interactions",
+        at(3),
+        ("Email", "16", "2026-11-01"),
+        ("Email", "9", "2026-11-02"),
+        ("Email", "2", "2026-11-03"),
+    )
+    assert days(operation, "Email") == {1: ("16", "16"), 2: ("9", "25"), 3: ("2", "27")}
+    assert month_of(operation, "Email").items == 27
+
+
+def test_a_feed_that_counts_the_day_sums_its_days(operation: Operation) -> None:
+    Feed.objects.filter(api="interactions").update(counts=Feed.Counts.DAY)
+    for day, items in ((1, "10"), (2, "4"), (4, "6")):
+        hear(operation, "interactions", at(day), ("Email", items))
+    assert days(operation, "Email") == {1: ("10", "10"), 2: ("4", "14"), 4: ("6", "20")}
+    month = month_of(operation, "Email")
+    assert (month.items, month.is_restated, month.highest) == (20, False, 10)
+
+
+def test_midnight_is_the_operations_own(operation: Operation) -> None:
+    hear(operation, "interactions", datetime(2026, 11, 2, 4, 59, tzinfo=UTC), ("Email", "10"))
+    hear(operation, "interactions", datetime(2026, 11, 2, 5, 1, tzinfo=UTC), ("Email", "11"))
+    assert days(operation, "Email") == {1: ("10", "10"), 2: ("1", "11")}
+
+
+def test_the_vendors_date_decides_the_day(operation: Operation) -> None:
+    hear(operation, "interactions", at(1, 0, 2, month=11), ("Email", "900", "2026-10-31"))
+    assert month_of(operation, "Email", 10).items == 900
+
+
+@pytest.mark.parametrize("vendor_date", ["2026-09-23", "2027-11-23", "2026-11-29", "2025-11"])
+def test_a_date_far_from_the_clock_refuses_the_answer(operation: Operation, vendor_date: str) -> None:
+    with pytest.raises(AnswerRefused, match="Email"):
+        hear(operation, "interactions", at(23), ("Email", "900", vendor_date))
+    assert not Snapshot.objects.exists()
+    assert not Poll.objects.exists()
+
+
+def test_usage_is_licensed_by_the_licences_that_the_catalogue_names(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "1"))
+    hear(operation, "interaction_licenses", at(1), ("Interaction licences", "40"))
+    hear(operation, "interactions", at(2), ("Email", "2"), ("Facebook", "1"))
+    licences = Product.objects.get(description="Interaction licences")
+    assert set(licences.licenses.values_list("description", flat=True)) == {"Email", "Facebook"}
+
+
+def test_a_summary_row_is_no_product_unless_an_admin_says_so(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "1"), ("TOTAL", "1"))
+    assert not Snapshot.objects.filter(product__description="TOTAL").exists()
+    Product.objects.filter(description="TOTAL").update(is_counted=True)
+    hear(operation, "interactions", at(2), ("Email", "1"), ("TOTAL", "1"))
+    assert Snapshot.objects.filter(product__description="TOTAL").exists()
+
+
+def test_minutes_that_turn_into_hours_minutes_and_seconds_refuse_the_answer(operation: Operation) -> None:
+    hear(operation, "rec_screen", at(1), ("Screen", "02:02:47"))
+    assert Product.objects.get().unit == "seconds"
+    assert Snapshot.objects.get().items == 7367
+    with pytest.raises(AnswerRefused):
+        hear(operation, "rec_screen", at(1, 13), ("Screen", "7400"))
+    assert Poll.objects.count() == 1
+
+
+def test_another_operations_name_is_flagged(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "1"), name="Bogotá")
+    hear(operation, "interactions", at(2), ("Email", "2"), name="Lima")
+    operation.refresh_from_db()
+    assert (operation.vendor_name, operation.other_vendor_name) == ("Bogotá", "Lima")
+
+
+def test_a_stretch_without_a_good_poll_is_a_gap_counted_in_the_month(operation: Operation) -> None:
+    hear(operation, "interactions", at(1, 0, 4), ("Email", "1"))
+    hear(operation, "interactions", at(1, 0, 9), ("Email", "2"))
+    assert not Gap.objects.exists()
+    hear(operation, "interactions", at(1, 2, 9), ("Email", "3"))
+    gap = Gap.objects.get()
+    assert (gap.began_at, gap.ended_at) == (at(1, 0, 9), at(1, 2, 9))
+    assert month_of(operation, "Email").gap_seconds == 7200
+
+
+def test_the_time_before_the_first_poll_is_a_gap(operation: Operation) -> None:
+    hear(operation, "interactions", at(3, 0, 0), ("Email", "300"))
+    assert month_of(operation, "Email").gap_seconds == 2 * 86400
+    assert days(operation, "Email") == {3: (None, "300")}
+
+
+def test_a_clock_set_back_loses_nothing(operation: Operation) -> None:
+    hear(operation, "interactions", at(1, 12), ("Email", "1"))
+    hear(operation, "interactions", at(1, 11), ("Email", "2"))
+    assert month_of(operation, "Email").items == 2
+    assert Snapshot.objects.filter(first_seen__gt=at(1, 12)).count() == 1
+
+
+def test_a_sealed_month_never_moves(operation: Operation) -> None:
+    hear(operation, "interactions", at(31, month=10), ("Email", "900", "2026-10-31"))
+    MonthlyUsage.objects.update(state="closed", closed_at=at(1, 0, 1))
+    before = list(DailyUsage.objects.values()), list(MonthlyUsage.objects.values())
+    hear(operation, "interactions", at(1, 0, 2), ("Email", "950", "2026-10-31"))
+    hear(operation, "interactions", at(1, 0, 7), ("Email", "950", "2026-10-31"))
+    assert (list(DailyUsage.objects.values()), list(MonthlyUsage.objects.values())) == before
+    assert Snapshot.objects.filter(items=950).exists()
+    assert list(rebuild(write=False)) == []
+
+
+def test_the_same_answer_twice_for_two_operations_is_kept_once(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "1"))
+    hear(make_operation("Quito"), "interactions", at(1), ("Email", "1"))
+    assert Answer.objects.count() == 1
+    assert DailyUsage.objects.count() == 2
+
+
+def test_one_token_is_one_operation(operation: Operation) -> None:
+    twin = Operation(name="Twin", slug="twin", server="0012", token_fingerprint=operation.token_fingerprint)
+    with pytest.raises(IntegrityError):
+        twin.save()

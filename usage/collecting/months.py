@@ -1,0 +1,116 @@
+"""Which day and month an answer belongs to, and closing a month."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from django.db import transaction
+
+from usage.models import Feed, Gap, MonthlyUsage
+from usage.wolkvox.answers import Reading
+from usage.wolkvox.errors import AnswerRefused
+
+BOUNDARY = timedelta(hours=24)
+"""How far from a month's end the vendor's date may still name the month beside: its zone is not known for sure."""
+
+GRACE = timedelta(hours=24)
+"""How long after its end a month stays closing when no poll of the next month comes."""
+
+MISSED = 2.5
+"""A stretch of more than this many intervals without a good poll is a gap."""
+
+
+def first_of(day: date) -> date:
+    return day.replace(day=1)
+
+
+def next_month(month: date) -> date:
+    return first_of(month + timedelta(days=31))
+
+
+def begins_at(month: date, zone: ZoneInfo) -> datetime:
+    """The aware instant at which a month begins in an operation's time zone."""
+    return datetime.combine(month, time.min, tzinfo=zone)
+
+
+def day_of(reading: Reading, *, clock: datetime, zone: ZoneInfo) -> date:
+    """The day whose figure a reading is: the vendor's date where it can be read, else the day of `clock`.
+
+    Raises AnswerRefused for a date outside the month that the vendor can be speaking of.
+    """
+    today = clock.astimezone(zone).date()
+    named = reading.day or reading.month
+    if named is None:
+        return today
+    earliest, latest = ((clock + shift).astimezone(zone).date() for shift in (-BOUNDARY, BOUNDARY))
+    if not first_of(earliest) <= first_of(named) <= first_of(latest) or (reading.day and reading.day > latest):
+        raise AnswerRefused(f"“{reading.description}” is dated {reading.date}, but it is {today} there.")
+    if reading.day:
+        return reading.day
+    return min(max(today, named), next_month(named) - timedelta(days=1))
+
+
+def note_gap(feed: Feed, seen_at: datetime) -> None:
+    """Keep the stretch that a good poll has just ended, if it was one. Before the first poll, the month's own start."""
+    if feed.last_good_poll_at is None:
+        zone = feed.operation.zone
+        began = begins_at(first_of(seen_at.astimezone(zone).date()), zone)
+    else:
+        began = feed.last_good_poll_at
+    if seen_at - began > feed.pace * MISSED:
+        Gap.objects.create(feed=feed, began_at=began, ended_at=seen_at)
+
+
+def gap_seconds(feed: Feed, month: date, *, known_at: datetime | None = None) -> int:
+    """Seconds of a month that lie in the gaps of a feed, or in those that had ended at `known_at`."""
+    zone = feed.operation.zone
+    begin, end = begins_at(month, zone), begins_at(next_month(month), zone)
+    gaps = Gap.objects.filter(feed=feed, ended_at__gt=begin, began_at__lt=end)
+    if known_at:
+        gaps = gaps.filter(ended_at__lte=known_at)
+    seconds = sum(
+        (min(ended, end) - max(began, begin)).total_seconds()
+        for began, ended in gaps.values_list("began_at", "ended_at")
+    )
+    return round(seconds)
+
+
+def close_months(now: datetime) -> int:
+    """Move every month that has ended to closing, and to closed where its figures are final.
+
+    A feed's month closes once the feed has been read in a later month, or GRACE after its end.
+    Returns how many feeds' months were closed.
+    """
+    unfinished = (
+        MonthlyUsage.objects.exclude(state=MonthlyUsage.State.CLOSED)
+        .filter(month__lt=first_of((now + BOUNDARY).date()))
+        .order_by("operation", "product__api", "month")
+        .values_list("operation", "product__api", "month")
+        .distinct()
+    )
+    return sum(_end_month(operation, api, month, now) for operation, api, month in unfinished)
+
+
+def _end_month(operation_id: int, api: str, month: date, now: datetime) -> bool:
+    with transaction.atomic():
+        feed = (
+            Feed.objects.select_for_update(of=("self",))
+            .select_related("operation")
+            .get(operation=operation_id, api=api)
+        )
+        end = begins_at(next_month(month), feed.operation.zone)
+        if now < end:
+            return False
+        rows = MonthlyUsage.objects.filter(operation=operation_id, product__api=api, month=month).exclude(
+            state=MonthlyUsage.State.CLOSED
+        )
+        heard = feed.last_good_poll_at
+        if now < end + GRACE and (heard is None or heard < end):
+            rows.update(state=MonthlyUsage.State.CLOSING)
+            return False
+        seconds = gap_seconds(feed, month)
+        if heard and heard < end and end - heard > feed.pace * MISSED:
+            seconds += round((end - heard).total_seconds())
+        rows.update(state=MonthlyUsage.State.CLOSED, closed_at=now, gap_seconds=seconds)
+        return True

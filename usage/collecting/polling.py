@@ -1,0 +1,298 @@
+"""Which feeds are due, the claim on a token, the call, and what becomes of it.
+
+A token is in use by one call at a time, whoever runs. Whoever wants to call writes its claim into the operation's
+row with one conditional UPDATE, renews it before every call, and shows that it still holds it in the transaction
+that records. A claim that nobody gave back stands until the vendor must have let go of the call.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, time, timedelta
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from usage.models import Feed, Operation, Poll
+from usage.tokens import TokenUnreadable
+from usage.wolkvox import answers
+from usage.wolkvox.client import BillingClient
+from usage.wolkvox.errors import (
+    NoData,
+    NotReached,
+    QuotaExceeded,
+    RateLimited,
+    RequestRefused,
+    ServerFailed,
+    TimedOut,
+    TokenRefused,
+    TooManyAtOnce,
+    UnderMaintenance,
+    VendorError,
+)
+
+from . import recording
+
+logger = logging.getLogger(__name__)
+
+CLAIM_LASTS = timedelta(seconds=75)
+"""A call ends at 60 s; the rest is for the vendor to notice."""
+
+LEADS = range(45, 76)
+"""Seconds by which the grid runs ahead of an interval's boundary; a tick of `dispatch` may take 30 of them."""
+
+PACE = timedelta(minutes=5)
+"""The vendor allows a call every 5 minutes per API (vendor-api.md)."""
+
+SOON, SELDOM, MOST = timedelta(minutes=1), timedelta(hours=1), timedelta(minutes=30)
+
+WAITS_FOR_AN_ADMIN = (TokenRefused, RequestRefused)
+BACKS_OFF = (
+    TimedOut,
+    NotReached,
+    ServerFailed,
+    UnderMaintenance,
+    RateLimited,
+    TooManyAtOnce,
+    QuotaExceeded,
+    NoData,
+)
+CONCERNS_ALL_FEEDS = (
+    TokenRefused,
+    QuotaExceeded,
+    UnderMaintenance,
+    TooManyAtOnce,
+    RateLimited,
+    NotReached,
+    TimedOut,
+)
+
+TOKEN_UNREADABLE = "token_unreadable"  # noqa: S105  an outcome, not a token
+"""The outcome of a poll that sent nothing, since no key opens the token."""
+
+
+class TokenInUse(Exception):
+    """Somebody else holds the claim; what was to be polled stays due."""
+
+
+class ClaimLost(Exception):
+    """The claim ran out and went to somebody else: nothing may be sent or recorded under it."""
+
+
+class Claim:
+    """The right to call with an operation's token."""
+
+    def __init__(self, operation_id: int) -> None:
+        self.operation_id = operation_id
+        self.holder = str(uuid4())
+
+    def take(self, now: datetime) -> None:
+        """Raises TokenInUse."""
+        free = Q(claimed_by="") | Q(claimed_at__lte=now - CLAIM_LASTS)
+        if not self._write(Operation.objects.filter(free, is_active=True), self.holder, now):
+            raise TokenInUse
+
+    def renew(self, now: datetime) -> None:
+        """Raises ClaimLost. Inside a transaction the row stays locked to its end, so that the claim can't go."""
+        if not self._write(Operation.objects.filter(claimed_by=self.holder), self.holder, now):
+            raise ClaimLost
+
+    def give_back(self) -> None:
+        self._write(Operation.objects.filter(claimed_by=self.holder), "", None)
+
+    def _write(self, operations: QuerySet[Operation], holder: str, at: datetime | None) -> bool:
+        return operations.filter(pk=self.operation_id).update(claimed_by=holder, claimed_at=at) == 1
+
+
+@contextmanager
+def claimed(operation_id: int, now: datetime) -> Iterator[Claim]:
+    claim = Claim(operation_id)
+    claim.take(now)
+    try:
+        yield claim
+    finally:
+        claim.give_back()
+
+
+# Which
+
+
+def due_operations(now: datetime) -> list[int]:
+    """The ids of the operations that have a feed to poll."""
+    feeds = Feed.objects.filter(is_enabled=True, next_due_at__lte=now, operation__is_active=True)
+    return list(feeds.order_by("operation").values_list("operation", flat=True).distinct())
+
+
+# A round
+
+
+def poll_operation(
+    operation_id: int,
+    *,
+    client: BillingClient,
+    apis: list[str] | None = None,
+    is_due: bool = True,
+    at_pace: bool = False,
+    clock: Callable[[], datetime] = timezone.now,
+) -> list[Poll]:
+    """Poll an operation's enabled feeds, one after another: those due, or all; those of `apis`, or of any.
+
+    With `at_pace`, only those that the vendor lets be called again. A failure that concerns the token or the
+    server ends the round. Raises TokenInUse and ClaimLost.
+    """
+    polls = []
+    with claimed(operation_id, clock()) as claim:
+        feeds = Feed.objects.filter(operation=operation_id, is_enabled=True).select_related("operation")
+        if apis is not None:
+            feeds = feeds.filter(api__in=apis)
+        if is_due:
+            feeds = feeds.filter(next_due_at__lte=clock())
+        for feed in feeds.order_by("interval", "pk"):
+            if at_pace and free_at(feed, now := clock()) > now:
+                continue
+            poll, ends_round = poll_feed(feed, claim, client=client, clock=clock)
+            polls.append(poll)
+            if ends_round:
+                break
+    return polls
+
+
+def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callable[[], datetime]) -> tuple[Poll, bool]:
+    """One call, recorded. Says too whether the other feeds had better wait."""
+    started_at = clock()
+    claim.renew(started_at)
+    try:
+        reply = client.fetch(feed.api, server=feed.operation.server, token=feed.operation.token)
+        readings = answers.parse(reply.body, feed.about)
+        with transaction.atomic():
+            claim.renew(clock())
+            poll = recording.record(feed, reply, readings)
+            succeed(feed, started_at)
+        return poll, False
+    except TokenUnreadable:
+        with transaction.atomic():
+            claim.renew(clock())
+            poll = fail(feed, started_at, clock(), outcome=TOKEN_UNREADABLE, wait=SELDOM)
+        return poll, True
+    except VendorError as error:
+        with transaction.atomic():
+            claim.renew(clock())
+            poll = fail(feed, started_at, clock(), outcome=error.outcome, wait=wait_after(error, feed), error=error)
+            if isinstance(error, CONCERNS_ALL_FEEDS):
+                hold_back_others(feed)
+        return poll, isinstance(error, CONCERNS_ALL_FEEDS)
+
+
+def succeed(feed: Feed, started_at: datetime) -> None:
+    feed.last_poll_at = started_at
+    feed.next_due_at = next_on_grid(feed, started_at)
+    feed.failing_since, feed.failing_outcome, feed.failing_message, feed.failures = None, "", "", 0
+    _save(feed)
+
+
+def fail(
+    feed: Feed,
+    started_at: datetime,
+    ended_at: datetime,
+    *,
+    outcome: str,
+    wait: timedelta | None,
+    error: VendorError | None = None,
+) -> Poll:
+    """Record a poll that told nothing. No figure changes. Without a wait, the feed keeps to its grid."""
+    feed.last_poll_at = started_at
+    feed.next_due_at = ended_at + wait if wait else next_on_grid(feed, started_at)
+    feed.failing_since = feed.failing_since or started_at
+    feed.failing_outcome = outcome
+    feed.failing_message = error.message if error else ""
+    feed.failures += 1
+    _save(feed)
+    logger.warning("%s on server %s: %s", feed, feed.operation.server, outcome)
+    return Poll.objects.create(
+        feed=feed,
+        started_at=started_at,
+        ended_at=max(started_at, ended_at),
+        outcome=outcome,
+        http_status=error.http_status if error else None,
+        code=error.code[:20] if error else "",
+        message=error.message if error else "",
+        excerpt=error.excerpt if error else "",
+    )
+
+
+def _save(feed: Feed) -> None:
+    feed.save(
+        update_fields=[
+            "last_poll_at",
+            "last_good_poll_at",
+            "next_due_at",
+            "failing_since",
+            "failing_outcome",
+            "failing_message",
+            "failures",
+        ]
+    )
+
+
+# When
+
+
+def next_on_grid(feed: Feed, after: datetime) -> datetime:
+    """The feed's next time on a grid that ends shortly before each boundary of its interval, local midnight among them.
+
+    At least an interval after `after`, but for what a late tick of `dispatch` took.
+    """
+    zone = feed.operation.zone
+    lead = timedelta(seconds=LEADS[feed.operation_id % len(LEADS)])
+    earliest = after + feed.pace - SOON
+    midnight = datetime.combine(earliest.astimezone(zone).date(), time.min, tzinfo=zone)
+    steps = -((midnight - earliest - lead) // feed.pace)
+    return midnight + steps * feed.pace - lead
+
+
+def wait_after(error: VendorError, feed: Feed) -> timedelta | None:
+    """How long a feed waits after a failure: None keeps it on its grid."""
+    if isinstance(error, WAITS_FOR_AN_ADMIN):
+        wait = SELDOM
+    elif isinstance(error, BACKS_OFF):
+        wait = min(SOON * 2 ** min(feed.failures, 10), MOST)
+    else:
+        return None
+    return max(wait, error.retry_after or wait)
+
+
+def free_at(feed: Feed, now: datetime) -> datetime:
+    """From when on a feed may be called out of turn: `now`, unless the vendor's pace or its Retry-After says later.
+
+    What failed may be tried again at once, and so may what has a new token.
+    """
+    if feed.failing_outcome == RateLimited.outcome:
+        return max(now, feed.next_due_at or now)
+    if feed.failing_since or feed.last_poll_at is None:
+        return now
+    return max(now, feed.last_poll_at + PACE)
+
+
+def bring_forward(operation: Operation, now: datetime, **which: object) -> None:
+    """Make an operation's enabled feeds due as soon as the vendor's pace allows: all of them, or some."""
+    feeds = operation.feeds.select_for_update().filter(is_enabled=True, **which)
+    with transaction.atomic():
+        for feed in feeds:
+            feed.next_due_at = free_at(feed, now)
+            feed.save(update_fields=["next_due_at"])
+
+
+def hold_back_others(feed: Feed) -> None:
+    """The operation's other feeds wait as long: the same token, the same server, the same answer."""
+    others = Feed.objects.filter(operation=feed.operation_id, next_due_at__lt=feed.next_due_at)
+    others.update(next_due_at=feed.next_due_at)
+
+
+def vendor() -> BillingClient:
+    """A client for the vendor that the settings name."""
+    return BillingClient(settings.WOLKVOX_URL)

@@ -1,0 +1,84 @@
+"""Daily and monthly usage again from the snapshots, to the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from django.db import transaction
+
+from usage.models import DailyUsage, Feed, MonthlyUsage
+
+from . import months, recording
+from .recording import Key, Row
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row that stands otherwise than its snapshots say."""
+
+    column: str
+    row: str
+    stands: object
+    should: object
+
+
+def rebuild(*, write: bool) -> Iterator[Difference]:
+    """Compare each feed's months with what their snapshots say, and with `write` put right what differs.
+
+    A closed month is compared with what was known when it closed, and never rewritten.
+    """
+    feeds = Feed.objects.select_related("operation").order_by("pk")
+    for feed in feeds.iterator():
+        for month in feed.snapshots.order_by("month").values_list("month", flat=True).distinct():
+            with transaction.atomic():
+                Feed.objects.select_for_update().get(pk=feed.pk)
+                yield from _rebuild_month(feed, month, write=write)
+
+
+def _rebuild_month(feed: Feed, month: date, *, write: bool) -> list[Difference]:
+    rows = {"operation": feed.operation_id, "product__api": feed.api}
+    stand_months = {(row.product_id, row.month): row for row in MonthlyUsage.objects.filter(**rows, month=month)}
+    stand_days = {
+        (row.product_id, row.day): row
+        for row in DailyUsage.objects.filter(**rows, day__gte=month, day__lt=months.next_month(month))
+    }
+    days: dict[Key, DailyUsage] = {}
+    folded: dict[Key, MonthlyUsage] = {}
+    for snapshot in feed.snapshots.filter(month=month).order_by("first_seen", "pk").select_related("product"):
+        stands = stand_months.get((snapshot.product_id, month))
+        if not (stands and stands.closed_at and snapshot.first_seen > stands.closed_at):
+            recording.fold(feed.operation_id, snapshot, days, folded)
+    for product_and_month, row in folded.items():
+        stands = stand_months.get(product_and_month)
+        if stands and stands.closed_at:
+            row.state, row.closed_at, row.gap_seconds = stands.state, stands.closed_at, stands.gap_seconds
+        else:
+            row.state = stands.state if stands else row.state
+            row.gap_seconds = months.gap_seconds(feed, month, known_at=row.as_of)
+    differences = [*_compare(DailyUsage, stand_days, days), *_compare(MonthlyUsage, stand_months, folded)]
+    if write and differences:
+        sealed = {product for (product, _), row in stand_months.items() if row.is_closed}
+        _replace(DailyUsage, stand_days, days, sealed, date_field="day")
+        _replace(MonthlyUsage, stand_months, folded, sealed, date_field="month")
+    return differences
+
+
+def _compare(model: type[Row], stand: Mapping[Key, Row], should: Mapping[Key, Row]) -> Iterator[Difference]:
+    for key in sorted({*stand, *should}):
+        was, is_now = stand.get(key), should.get(key)
+        for field in model._meta.concrete_fields:
+            before, after = (getattr(row, field.attname, None) for row in (was, is_now))
+            if not field.primary_key and before != after:
+                yield Difference(f"{model.__name__}.{field.name}", str(was or is_now), before, after)
+
+
+def _replace(
+    model: type[Row], stand: Mapping[Key, Row], should: Mapping[Key, Row], sealed: set[int], *, date_field: str
+) -> None:
+    for key, row in stand.items():
+        if key not in should and key[0] not in sealed:
+            row.delete()
+    rows = [row for (product, _), row in should.items() if product not in sealed]
+    recording.write(model, rows, date_field=date_field)

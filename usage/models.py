@@ -1,0 +1,386 @@
+"""What is stored, and what must hold of it. Instants are aware and UTC; a `day` and a `month` (its first day)
+are dates in the operation's own time zone; items are decimals with four places.
+"""
+
+from __future__ import annotations
+
+import zlib
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import F, Q
+from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from . import tokens
+from .wolkvox.catalogue import APIS, Api, Kind
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser, User
+
+DIGITS, PLACES = 15, 4
+"""SQLite keeps a decimal as a double, which holds 15 digits exactly: no figure may have more."""
+
+
+def items_field(*, null: bool = False) -> models.DecimalField[Any, Any]:
+    return models.DecimalField(max_digits=DIGITS, decimal_places=PLACES, null=null)
+
+
+def validate_time_zone(name: str) -> None:
+    if name not in available_timezones():
+        raise ValidationError(
+            _("“%(name)s” is not a time zone. Write one such as America/Bogota."), params={"name": name}
+        )
+
+
+validate_server = RegexValidator(
+    r"\A[0-9]{4}\Z", _("A server is four digits, such as 0012: the number in https://wv0012.wolkvox.com.")
+)
+
+
+class OperationQuerySet(models.QuerySet["Operation"]):
+    def visible_to(self, user: User | AnonymousUser) -> OperationQuerySet:
+        """An operation without groups is everyone's; one with groups is theirs. Who manages them sees all."""
+        if user.has_perm("usage.change_operation"):
+            return self
+        kept = Operation.groups.through.objects
+        theirs = kept.filter(group__user=user.pk).values("operation_id")
+        return self.filter(~Q(pk__in=kept.values("operation_id")) | Q(pk__in=theirs))
+
+
+class Operation(models.Model):
+    """A customer's operation at the vendor: a server number and a token."""
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    slug = models.SlugField(_("slug"), max_length=100, unique=True, help_text=_("Its name in addresses and in CSV."))
+    server = models.CharField(
+        _("server"), max_length=4, validators=[validate_server], help_text=_("Four digits, such as 0012.")
+    )
+    token_encrypted = models.TextField(editable=False)
+    token_fingerprint = models.CharField(max_length=64, unique=True, editable=False)
+    time_zone = models.CharField(
+        _("time zone"),
+        max_length=64,
+        default="America/Bogota",
+        validators=[validate_time_zone],
+        help_text=_("Where its days and months begin at midnight."),
+    )
+    is_active = models.BooleanField(_("active"), default=True, help_text=_("Untick to stop polling; figures stay."))
+    groups = models.ManyToManyField(
+        Group,
+        blank=True,
+        related_name="operations",
+        verbose_name=_("kept to groups"),
+        help_text=_("Who may see it. Everyone with a role, when none is chosen."),
+    )
+    vendor_name = models.CharField(_("name at the vendor"), max_length=200, blank=True, editable=False)
+    other_vendor_name = models.CharField(max_length=200, blank=True, editable=False)
+    claimed_at = models.DateTimeField(null=True, editable=False)
+    claimed_by = models.CharField(max_length=36, blank=True, editable=False)
+
+    objects = OperationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = _("operation")
+        verbose_name_plural = _("operations")
+        permissions = [("view_pages", "Can see the pages"), ("download_reports", "Can download reports")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("operation", args=[self.slug])
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    @property
+    def token(self) -> str:
+        """The token in the clear, for the call alone. Raises TokenUnreadable."""
+        return tokens.decrypt(self.token_encrypted)
+
+    @token.setter
+    def token(self, token: str) -> None:
+        self.token_encrypted = tokens.encrypt(token)
+        self.token_fingerprint = tokens.fingerprint(token)
+
+
+class Interval(models.IntegerChoices):
+    """Minutes between two polls of a feed. Each divides a day, so that every day ends with a poll."""
+
+    FIVE_MINUTES = 5, _("5 minutes")
+    TEN_MINUTES = 10, _("10 minutes")
+    FIFTEEN_MINUTES = 15, _("15 minutes")
+    HALF_HOUR = 30, _("30 minutes")
+    HOUR = 60, _("1 hour")
+    THREE_HOURS = 180, _("3 hours")
+    SIX_HOURS = 360, _("6 hours")
+    TWELVE_HOURS = 720, _("12 hours")
+    DAY = 1440, _("1 day")
+
+
+class Feed(models.Model):
+    """One API polled for one operation, at its own interval."""
+
+    class Counts(models.TextChoices):
+        MONTH = "month", _("month to date")
+        DAY = "day", _("the day")
+
+    operation = models.ForeignKey(Operation, models.CASCADE, related_name="feeds", verbose_name=_("operation"))
+    api = models.CharField(_("API"), max_length=32, choices=[(name, api.title) for name, api in APIS.items()])
+    interval = models.PositiveSmallIntegerField(_("every"), choices=Interval, default=Interval.HOUR)
+    is_enabled = models.BooleanField(_("polled"), default=False)
+    counts = models.CharField(
+        _("figures count"),
+        max_length=5,
+        choices=Counts,
+        default=Counts.MONTH,
+        help_text=_("What a usage figure counts: the month so far, or the day alone."),
+    )
+    next_due_at = models.DateTimeField(_("next poll"), null=True, editable=False)
+    last_poll_at = models.DateTimeField(_("last poll"), null=True, editable=False)
+    last_good_poll_at = models.DateTimeField(_("last good poll"), null=True, editable=False)
+    failing_since = models.DateTimeField(_("failing since"), null=True, editable=False)
+    failing_outcome = models.CharField(max_length=32, blank=True, editable=False)
+    failing_message = models.CharField(max_length=500, blank=True, editable=False)
+    failures = models.PositiveIntegerField(default=0, editable=False)
+
+    class Meta:
+        ordering = ["operation_id", "id"]
+        verbose_name = _("feed")
+        verbose_name_plural = _("feeds")
+        constraints = [models.UniqueConstraint(fields=["operation", "api"], name="one_feed_an_api")]
+        indexes = [models.Index(fields=["next_due_at"], condition=Q(is_enabled=True), name="feeds_due")]
+
+    def __str__(self) -> str:
+        return f"{self.operation} · {self.api}"
+
+    @property
+    def about(self) -> Api:
+        return APIS[self.api]
+
+    @property
+    def pace(self) -> timedelta:
+        return timedelta(minutes=self.interval)
+
+
+class Answer(models.Model):
+    """The bytes that came back: one row per different body."""
+
+    sha256 = models.CharField(max_length=64, unique=True)
+    compressed = models.BinaryField()
+
+    class Meta:
+        verbose_name = _("answer")
+        verbose_name_plural = _("answers")
+
+    def __str__(self) -> str:
+        return self.sha256
+
+    @property
+    def body(self) -> bytes:
+        return zlib.decompress(self.compressed)
+
+
+GOOD = "good"
+
+
+class Poll(models.Model):
+    """One call of a feed, with its outcome: `good`, or the outcome of a class of error."""
+
+    feed = models.ForeignKey(Feed, models.CASCADE, related_name="polls", verbose_name=_("feed"))
+    started_at = models.DateTimeField(_("started"))
+    ended_at = models.DateTimeField(_("ended"))
+    outcome = models.CharField(_("outcome"), max_length=32)
+    http_status = models.PositiveSmallIntegerField(_("HTTP status"), null=True)
+    code = models.CharField(_("code"), max_length=20, blank=True)
+    message = models.CharField(_("message"), max_length=500, blank=True)
+    excerpt = models.CharField(_("excerpt"), max_length=300, blank=True)
+    rows = models.PositiveIntegerField(_("rows"), default=0)
+    size = models.PositiveIntegerField(_("bytes"), default=0)
+    answer = models.ForeignKey(Answer, models.PROTECT, null=True, related_name="polls", verbose_name=_("answer"))
+
+    class Meta:
+        ordering = ["-started_at", "-id"]
+        verbose_name = _("poll")
+        verbose_name_plural = _("polls")
+        indexes = [
+            models.Index(fields=["feed", "-started_at"], name="polls_of_a_feed"),
+            models.Index(fields=["-started_at"], name="polls_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return gettext("poll %(number)s") % {"number": self.pk}
+
+    @property
+    def is_good(self) -> bool:
+        return self.outcome == GOOD
+
+
+class Product(models.Model):
+    """What a reading's description names, within an API."""
+
+    class Kind(models.TextChoices):
+        USAGE = Kind.USAGE, _("usage")
+        LICENCES = Kind.LICENCES, _("licences")
+        ACTIVE_COUNT = Kind.ACTIVE_COUNT, _("active count")
+
+    api = models.CharField(_("API"), max_length=32, choices=[(name, api.title) for name, api in APIS.items()])
+    description = models.CharField(_("description"), max_length=200)
+    name = models.CharField(_("shown name"), max_length=200)
+    unit = models.CharField(_("unit"), max_length=40, blank=True)
+    kind = models.CharField(_("kind"), max_length=12, choices=Kind)
+    is_duration = models.BooleanField(default=False, editable=False)
+    is_counted = models.BooleanField(
+        _("counted"), default=True, help_text=_("Untick for a summary row: its figures are left out.")
+    )
+    licensed_by = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="licenses",
+        limit_choices_to={"kind": Kind.LICENCES.value},
+        verbose_name=_("licensed by"),
+    )
+
+    class Meta:
+        ordering = ["api", "name", "id"]
+        verbose_name = _("product")
+        verbose_name_plural = _("products")
+        constraints = [models.UniqueConstraint(fields=["api", "description"], name="one_product_a_description")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("product", args=[self.pk])
+
+    @property
+    def is_usage(self) -> bool:
+        return self.kind == Kind.USAGE
+
+
+class Snapshot(models.Model):
+    """A figure that the vendor showed for a day, and from when until when it showed it."""
+
+    feed = models.ForeignKey(Feed, models.CASCADE, related_name="snapshots")
+    product = models.ForeignKey(Product, models.PROTECT, related_name="snapshots")
+    month = models.DateField()
+    day = models.DateField()
+    counts_day = models.BooleanField(default=False)
+    items = items_field()
+    vendor_date = models.CharField(max_length=40, blank=True)
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField()
+    first_poll = models.ForeignKey(Poll, models.PROTECT, related_name="snapshots")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["feed", "product", "day", "first_seen"], name="one_snapshot_at_a_time"),
+            models.CheckConstraint(condition=Q(last_seen__gte=F("first_seen")), name="snapshot_seen_in_order"),
+            models.CheckConstraint(condition=Q(items__gte=0), name="snapshot_not_negative"),
+        ]
+        indexes = [
+            models.Index(fields=["feed", "last_seen"], name="snapshots_shown_last"),
+            models.Index(fields=["month", "feed"], name="snapshots_of_a_month"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.product_id} · {self.day} · {self.items}"
+
+
+class Gap(models.Model):
+    """A stretch without a good poll of a feed, known once it has ended."""
+
+    feed = models.ForeignKey(Feed, models.CASCADE, related_name="gaps")
+    began_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["feed", "began_at"], name="one_gap_at_a_time"),
+            models.CheckConstraint(condition=Q(ended_at__gt=F("began_at")), name="gap_in_order"),
+        ]
+        indexes = [models.Index(fields=["feed", "ended_at"], name="gaps_of_a_feed")]
+
+    def __str__(self) -> str:
+        return f"{self.feed_id} · {self.began_at} – {self.ended_at}"
+
+
+class DailyUsage(models.Model):
+    """A product's day in an operation.
+
+    Of usage, `items` is what the day used, empty where the day before is not known, and `month_to_date` what the
+    month had used by the day's last good poll. Of a gauge, `items` is the day's last figure.
+    """
+
+    operation = models.ForeignKey(Operation, models.CASCADE, related_name="days")
+    product = models.ForeignKey(Product, models.PROTECT, related_name="days")
+    day = models.DateField()
+    items = items_field(null=True)
+    month_to_date = items_field(null=True)
+    highest = items_field()
+    lowest = items_field()
+    as_of = models.DateTimeField()
+    is_restated = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["operation", "product", "day"], name="one_row_a_day")]
+        indexes = [models.Index(fields=["day", "operation", "product"], name="days_by_day")]
+
+    def __str__(self) -> str:
+        return f"{self.product_id} · {self.day}"
+
+
+class MonthlyUsage(models.Model):
+    """A product's month in an operation. Once `state` is closed, no column changes any more.
+
+    Of usage, `items` is the month to date, and `highest` and `lowest` are whole days'; of a gauge, the last, highest
+    and lowest figures. The two lists hold what its daily rows hold, as text from the 1st on, null where nothing is
+    known: enough for an overview without reading days.
+    """
+
+    class State(models.TextChoices):
+        OPEN = "open", _("open")
+        CLOSING = "closing", _("closing")
+        CLOSED = "closed", _("closed")
+
+    operation = models.ForeignKey(Operation, models.CASCADE, related_name="months")
+    product = models.ForeignKey(Product, models.PROTECT, related_name="months")
+    month = models.DateField()
+    items = items_field()
+    highest = items_field(null=True)
+    lowest = items_field(null=True)
+    items_by_day = models.JSONField(default=list)
+    to_date_by_day = models.JSONField(default=list)
+    state = models.CharField(max_length=7, choices=State, default=State.OPEN)
+    as_of = models.DateTimeField()
+    gap_seconds = models.PositiveIntegerField(default=0)
+    is_restated = models.BooleanField(default=False)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["operation", "product", "month"], name="one_row_a_month"),
+            models.CheckConstraint(condition=Q(closed_at=None) ^ Q(state="closed"), name="closed_months_say_when"),
+        ]
+        indexes = [
+            models.Index(fields=["month", "operation", "product"], name="months_by_month"),
+            models.Index(fields=["month"], condition=~Q(state="closed"), name="months_not_closed"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.product_id} · {self.month:%Y-%m}"
+
+    @property
+    def is_closed(self) -> bool:
+        return self.state == self.State.CLOSED
