@@ -88,7 +88,7 @@ def test_a_round_polls_nothing_that_is_not_due(operation: Operation, client: Bil
     polling.poll_operation(operation.pk, client=client, clock=clock)
     assert polling.due_operations(clock()) == []
     assert polling.poll_operation(operation.pk, client=client, clock=clock) == []
-    clock.now += timedelta(minutes=6)
+    clock.now = due_at(feed_of(operation))
     assert polling.due_operations(clock()) == [operation.pk]
     polls = polling.poll_operation(operation.pk, client=client, clock=clock)
     assert [poll.feed.api for poll in polls] == ["interactions"]
@@ -211,7 +211,7 @@ def test_an_answer_that_cannot_be_read_changes_no_figure(
     assert [list(model.objects.values()) for model in (Snapshot, DailyUsage, MonthlyUsage)] == before
     feed = feed_of(operation)
     assert feed.last_good_poll_at == NOON
-    assert due_at(feed) - clock.now <= timedelta(minutes=6)
+    assert due_at(feed) == polling.next_on_grid(feed, clock.now), "it keeps to its grid"
 
 
 def test_failures_back_off_and_a_good_poll_forgets_them(
