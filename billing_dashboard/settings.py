@@ -12,7 +12,7 @@ env = Environment(BASE_DIR / ".env")
 
 SECRET_KEY = env.required("SECRET_KEY")
 DEBUG = env.flag("DEBUG")
-ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "localhost,127.0.0.1")
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", "localhost,127.0.0.1")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 
 TOKEN_ENCRYPTION_KEYS = env.fernet_keys("TOKEN_ENCRYPTION_KEYS")
@@ -106,6 +106,7 @@ TIME_ZONE = env.time_zone("TIME_ZONE", "America/Bogota")
 CELERY_TIMEZONE = TIME_ZONE
 USE_TZ = True
 USE_THOUSAND_SEPARATOR = True
+FORMAT_MODULE_PATH = ["usage.formats"]
 
 # People
 

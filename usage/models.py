@@ -14,6 +14,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.signals import m2m_changed
+from django.dispatch import receiver
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -46,12 +48,11 @@ validate_server = RegexValidator(
 
 class OperationQuerySet(models.QuerySet["Operation"]):
     def visible_to(self, user: User | AnonymousUser) -> OperationQuerySet:
-        """An operation without groups is everyone's; one with groups is theirs. Who manages them sees all."""
+        """Those that are everyone's, and those kept to a group of theirs. Who manages operations sees all."""
         if user.has_perm("usage.change_operation"):
             return self
-        kept = Operation.groups.through.objects
-        theirs = kept.filter(group__user=user.pk).values("operation_id")
-        return self.filter(~Q(pk__in=kept.values("operation_id")) | Q(pk__in=theirs))
+        theirs = Operation.groups.through.objects.filter(group__user=user.pk).values("operation_id")
+        return self.filter(Q(is_kept_to_groups=False) | Q(pk__in=theirs))
 
 
 class Operation(models.Model):
@@ -79,6 +80,7 @@ class Operation(models.Model):
         verbose_name=_("kept to groups"),
         help_text=_("Who may see it. Everyone with a role, when none is chosen."),
     )
+    is_kept_to_groups = models.BooleanField(default=False, editable=False)
     vendor_name = models.CharField(_("name at the vendor"), max_length=200, blank=True, editable=False)
     other_vendor_name = models.CharField(max_length=200, blank=True, editable=False)
     claimed_at = models.DateTimeField(null=True, editable=False)
@@ -111,6 +113,18 @@ class Operation(models.Model):
     def token(self, token: str) -> None:
         self.token_encrypted = tokens.encrypt(token)
         self.token_fingerprint = tokens.fingerprint(token)
+
+
+@receiver(m2m_changed, sender=Operation.groups.through)
+def note_groups(
+    sender: object, instance: models.Model, action: str, reverse: bool, pk_set: set[int] | None, **kwargs: object
+) -> None:
+    """Choosing groups for an operation keeps it to them, choosing none opens it. Deleting a group opens nothing."""
+    if action == "post_add":
+        kept = Operation.objects.filter(pk__in=(pk_set or ()) if reverse else [instance.pk])
+        kept.update(is_kept_to_groups=True)
+    elif action in ("post_remove", "post_clear") and isinstance(instance, Operation):
+        Operation.objects.filter(pk=instance.pk).update(is_kept_to_groups=instance.groups.exists())
 
 
 class Interval(models.IntegerChoices):

@@ -38,7 +38,7 @@ def poll_soon(operation_id: int) -> bool:
     """Have a worker poll what is due now, not at the next tick. False where the broker isn't reached within seconds."""
     try:
         with poll_operation.app.connection_for_write(transport_options=BRIEFLY) as connection:
-            poll_operation.apply_async((operation_id,), expires=TICK, connection=connection, retry=False)
+            poll_operation.apply_async((operation_id,), expires=TICK, connection=connection, retry=False)  # type: ignore[call-arg]
     except OperationalError:
         return False
     return True

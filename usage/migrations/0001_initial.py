@@ -39,6 +39,7 @@ class Migration(migrations.Migration):
                 ('token_fingerprint', models.CharField(editable=False, max_length=64, unique=True)),
                 ('time_zone', models.CharField(default='America/Bogota', help_text='Where its days and months begin at midnight.', max_length=64, validators=[usage.models.validate_time_zone], verbose_name='time zone')),
                 ('is_active', models.BooleanField(default=True, help_text='Untick to stop polling; figures stay.', verbose_name='active')),
+                ('is_kept_to_groups', models.BooleanField(default=False, editable=False)),
                 ('vendor_name', models.CharField(blank=True, editable=False, max_length=200, verbose_name='name at the vendor')),
                 ('other_vendor_name', models.CharField(blank=True, editable=False, max_length=200)),
                 ('claimed_at', models.DateTimeField(editable=False, null=True)),

@@ -24,6 +24,8 @@ class Command(BaseCommand):
                     f"there is no active operation {', '.join(sorted(missing))}; there is: {known or 'none yet'}",
                     returncode=2,
                 )
+        if not operations:
+            self.stdout.write("there is no active operation to poll; add_operation adds one")
         failed = False
         for one in operations:
             failed |= not self.poll(one, api, due)
@@ -39,6 +41,8 @@ class Command(BaseCommand):
         except polling.ClaimLost:
             self.stdout.write(f"{operation.slug}: the claim on the token ran out; nothing was recorded")
             return False
+        if not polls:
+            self.stdout.write(f"{operation.slug}: nothing {'is due' if due else 'of it is polled'}")
         for poll in polls:
             seconds = (poll.ended_at - poll.started_at).total_seconds()
             said = f" {poll.message}" if poll.message else ""

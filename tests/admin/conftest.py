@@ -1,0 +1,105 @@
+"""What the tests of admin share: an administrator, a vendor and a broker, and forms as a browser sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from django.contrib.messages import get_messages
+from django.test import Client
+
+from billing_dashboard.celery import app
+from tests.conftest import make_user
+from usage.models import Feed, Operation
+from usage.wolkvox import simulator
+from usage.wolkvox.simulator import RESERVED, Simulator, serve
+
+ADD = "/admin/usage/operation/add/"
+LIST = "/admin/usage/operation/"
+POLLS = "/admin/usage/poll/"
+TOKEN = simulator.token_of("Medellín")
+REFUSED = next(token for token, what in RESERVED.items() if what == "token_refused")
+
+
+@pytest.fixture(autouse=True)
+def queue() -> Iterator[Callable[[], list[tuple[Any, ...]]]]:
+    """A broker in memory, of which one may ask what was sent to it."""
+    url = app.conf.broker_url
+    app.conf.update(broker_url="memory://")
+    with app.connection_for_read() as broker:
+        waiting = broker.SimpleQueue("celery")
+        waiting.clear()
+
+        def sent() -> list[tuple[Any, ...]]:
+            messages = [waiting.get(block=False) for _ in range(waiting.qsize())]
+            return [(message.headers["task"], *message.payload[0]) for message in messages]
+
+        yield sent
+        waiting.clear()
+        waiting.close()
+    app.conf.update(broker_url=url)
+
+
+@pytest.fixture
+def vendor(settings: Any) -> Iterator[Simulator]:
+    simulated = Simulator()
+    with serve(simulated) as server:
+        settings.WOLKVOX_URL = server.url
+        yield simulated
+
+
+@pytest.fixture
+def admin(client: Client) -> Client:
+    client.force_login(make_user("administrator", "Administrators"))
+    return client
+
+
+def form(**given: str) -> dict[str, str]:
+    return {
+        "name": "Medellín",
+        "slug": "medellin",
+        "server": "0012",
+        "time_zone": "America/Bogota",
+        "is_active": "on",
+        "token": TOKEN,
+    } | given
+
+
+def page(operation: Operation, act: str = "change") -> str:
+    return f"/admin/usage/operation/{operation.pk}/{act}/"
+
+
+def whole_form(client: Client, operation: Operation, **given: str) -> dict[str, str]:
+    """The change page's form as a browser would send it, with what was changed in it."""
+    context = client.get(page(operation)).context
+    inline = context["inline_admin_formsets"][0].formset
+    fields = {field.html_name: field.value() for one in [inline.management_form, *inline.forms] for field in one}
+    sent = {name: "on" if value is True else str(value) for name, value in fields.items() if value not in (None, False)}
+    named = {"name": operation.name, "slug": operation.slug, "server": operation.server}
+    return {**sent, **form(token="", **named), **given}
+
+
+def prefix(client: Client, operation: Operation, api: str) -> str:
+    forms = client.get(page(operation)).context["inline_admin_formsets"][0].formset.forms
+    return str(next(one.prefix for one in forms if one.instance.api == api))
+
+
+def errors(response: Any) -> dict[str, list[str]]:
+    assert response.status_code == 200
+    return dict(response.context["adminform"].form.errors)
+
+
+def said(response: Any) -> str:
+    return " ".join(str(message) for message in get_messages(response.wsgi_request))
+
+
+def feed_of(operation: Operation, api: str = "interactions") -> Feed:
+    return Feed.objects.get(operation=operation, api=api)
+
+
+def due_at(operation: Operation, api: str = "interactions") -> datetime:
+    at = feed_of(operation, api).next_due_at
+    assert at is not None
+    return at

@@ -1,0 +1,72 @@
+"""Polls are to read; products may be named, and held against licences."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tests.admin.conftest import POLLS, errors
+from tests.conftest import hear
+from usage.models import Answer, Operation, Poll, Product
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def polls(operation: Operation) -> list[Poll]:
+    at = datetime(2026, 11, 1, 17, tzinfo=UTC)
+    good = hear(operation, "interactions", at, ("<script>alert(1)</script>", "1"))
+    bad = {"outcome": "timed_out", "message": "Nothing came", "excerpt": "<i>no</i>"}
+    later = at + timedelta(minutes=5)
+    return [good, Poll.objects.create(feed=good.feed, started_at=later, ended_at=later, **bad)]
+
+
+def test_polls_are_listed_filtered_and_read_only(
+    admin: Client, polls: list[Poll], django_assert_num_queries: Any
+) -> None:
+    html = admin.get(POLLS).content.decode()
+    assert "Timed out" in html
+    assert "Nothing came" in html
+    for query, found in {
+        "outcome=good": [polls[0]],
+        "outcome=failed": [polls[1]],
+        "outcome=nonsense": [],
+        "operation=bogot-norte": polls[::-1],
+        "operation=other": [],
+        "feed__api__exact=ivr_calls": [],
+    }.items():
+        assert list(admin.get(f"{POLLS}?{query}").context["cl"].queryset) == found, query
+    for poll in polls:
+        where = f"{POLLS}{poll.pk}/"
+        assert admin.post(f"{where}change/", {"message": "x"}).status_code == 403
+        assert admin.post(f"{where}delete/", {"post": "yes"}).status_code == 403
+    assert admin.get(f"{POLLS}add/").status_code == 403
+    with django_assert_num_queries(7):
+        admin.get(POLLS)
+
+
+def test_a_polls_page_shows_its_answer_as_text(admin: Client, polls: list[Poll]) -> None:
+    html = admin.get(f"{POLLS}{polls[0].pk}/change/").content.decode()
+    assert Answer.objects.get().sha256 in html
+    assert "&quot;description&quot;: &quot;&lt;script&gt;" in html
+    assert "<script>alert" not in html
+    html = admin.get(f"{POLLS}{polls[1].pk}/change/").content.decode()
+    assert "&lt;i&gt;no&lt;/i&gt;" in html
+    assert "It is tried again soon" in html
+
+
+def test_a_products_name_and_licences_may_be_changed(admin: Client, polls: list[Poll]) -> None:
+    hear(polls[0].feed.operation, "interaction_licenses", polls[0].started_at, ("Licences", "5"))
+    usage, licences = Product.objects.get(kind="usage"), Product.objects.get(kind="licences")
+    where = f"/admin/usage/product/{usage.pk}/change/"
+    sent = {"name": "E-mail", "unit": "mails", "kind": "usage", "licensed_by": licences.pk, "is_counted": "on"}
+    assert admin.post(where, {**sent, "description": "x", "api": "vision"}).status_code == 302
+    usage.refresh_from_db()
+    assert (usage.name, usage.licensed_by, usage.api) == ("E-mail", licences, "interactions")
+    assert list(errors(admin.post(where, sent | {"kind": "active count"}))) == ["licensed_by"]
+    assert list(errors(admin.post(where, sent | {"licensed_by": usage.pk}))) == ["licensed_by"]
+    assert admin.post(where.replace("change", "delete"), {"post": "yes"}).status_code == 403
+    assert admin.get("/admin/usage/product/add/").status_code == 403

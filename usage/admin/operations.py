@@ -1,0 +1,235 @@
+"""Operations and their feeds.
+
+A worker writes to both at any time, so a form here writes only the columns that it changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Prefetch, QuerySet
+from django.forms import BaseInlineFormSet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from django.views.debug import SafeExceptionReporterFilter
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST
+
+from usage import tasks
+from usage.collecting import operations, polling
+from usage.forms import OperationForm, describe_token
+from usage.models import Feed, Operation, Poll
+from usage.presenting import feeds, words
+
+from . import buttons
+
+NEEDS_A_POLL = {"token", "server"}
+"""What, once changed, makes what failed before count no more."""
+
+
+if TYPE_CHECKING:
+    FeedFormSet = BaseInlineFormSet[Feed, Operation, Any]
+
+
+class Discreet(SafeExceptionReporterFilter):
+    """Leaves tokens out of error pages in development too."""
+
+    def is_active(self, request: HttpRequest | None) -> bool:
+        return True
+
+
+NOTHING = "-"
+
+
+def moment(at: datetime | None, operation: Operation) -> str:
+    return words.moment(at, operation.zone, timezone.now()) if at else NOTHING
+
+
+class FeedInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = Feed
+    fields = ("title", "is_enabled", "interval", "counts", "state", "heard", "next_poll")
+    readonly_fields = ("title", "state", "heard", "next_poll")
+    ordering = ("-is_enabled", "id")
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Operation | None = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Feed]:
+        return super().get_queryset(request).select_related("operation")
+
+    @admin.display(description=_("API"))
+    def title(self, feed: Feed) -> str:
+        return words.api_title(feed.api)
+
+    @admin.display(description=_("state"))
+    def state(self, feed: Feed) -> str:
+        return feeds.state_of(feed, feed.operation, timezone.now()).sentence if feed.is_enabled else NOTHING
+
+    @admin.display(description=_("last good poll"))
+    def heard(self, feed: Feed) -> str:
+        return moment(feed.last_good_poll_at, feed.operation)
+
+    @admin.display(description=_("next poll"))
+    def next_poll(self, feed: Feed) -> str:
+        return moment(feed.next_due_at if feed.is_enabled else None, feed.operation)
+
+
+@admin.register(Operation)
+class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    form = OperationForm
+    list_display = ("name", "server", "is_active", "state", "heard", "other_name")
+    list_filter = ("is_active",)
+    search_fields = ("name", "slug", "server")
+    actions = None
+
+    # What is shown
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Operation]:
+        polled = Prefetch("feeds", Feed.objects.filter(is_enabled=True), to_attr="polled")
+        return Operation.objects.visible_to(request.user).prefetch_related(polled)
+
+    def get_fields(self, request: HttpRequest, obj: Operation | None = None) -> list[Any]:
+        fields = ["name", "slug", "server", "token", "time_zone", "is_active", "groups"]
+        return [*fields, "vendor_name", "other_name"] if obj else fields
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Operation | None = None) -> list[str]:
+        """Closed months carry the slug in their CSV, so it stands once there are figures."""
+        return ["vendor_name", "other_name", *(["slug"] if obj and is_polled(obj) else [])]
+
+    def get_prepopulated_fields(self, request: HttpRequest, obj: Operation | None = None) -> dict[str, Sequence[str]]:
+        return {} if obj else {"slug": ["name"]}
+
+    def get_inlines(self, request: HttpRequest, obj: Operation | None) -> list[Any]:
+        return [FeedInline] if obj else []
+
+    def has_delete_permission(self, request: HttpRequest, obj: Operation | None = None) -> bool:
+        """Figures are kept: an operation that has been polled is switched off, not deleted."""
+        return super().has_delete_permission(request, obj) and not (obj and is_polled(obj))
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        return not lookup.startswith("token") and super().lookup_allowed(lookup, value, request)
+
+    @admin.display(description=_("token"))
+    def token(self, operation: Operation) -> str:
+        """For who may look but not change: without it, Django would show the model's own, in the clear."""
+        return describe_token(operation)
+
+    @admin.display(description=_("state"))
+    def state(self, operation: Operation) -> str:
+        polled = polled_feeds(operation)
+        health = feeds.health_of(operation, polled, timezone.now())
+        if not polled:
+            return gettext("No feed is polled")
+        if health.worst is None:
+            return gettext("Good")
+        if not health.is_trouble:
+            return health.worst.sentence
+        api = words.api_title(health.worst.feed.api)
+        said = gettext("%(api)s: %(state)s") % {"api": api, "state": health.worst.sentence}
+        more = ngettext("%(count)s more feed in trouble", "%(count)s more feeds in trouble", health.others)
+        return f"{said}; {more % {'count': health.others}}" if health.others else said
+
+    @admin.display(description=_("last good poll"))
+    def heard(self, operation: Operation) -> str:
+        times = [feed.last_good_poll_at for feed in polled_feeds(operation) if feed.last_good_poll_at]
+        return moment(max(times, default=None), operation)
+
+    @admin.display(description=_("another name at the vendor"))
+    def other_name(self, operation: Operation) -> str:
+        return operation.other_vendor_name or NOTHING
+
+    # What is written
+
+    @method_decorator(sensitive_post_parameters("token"))
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        request.exception_reporter_filter = Discreet()
+        return super().changeform_view(request, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Operation, form: OperationForm, change: bool) -> None:
+        obj.save(update_fields=form.columns) if change else obj.save()
+
+    def save_formset(self, request: HttpRequest, form: OperationForm, formset: FeedFormSet, change: bool) -> None:
+        formset.save(commit=False)
+        hastened = []
+        for feed, changed in formset.changed_objects:
+            feed.save(update_fields=changed)
+            if feed.is_enabled and {"is_enabled", "interval"} & set(changed):
+                hastened.append(feed.pk)
+        polling.bring_forward(form.instance, timezone.now(), pk__in=hastened)
+
+    def save_related(
+        self, request: HttpRequest, form: OperationForm, formsets: Sequence[FeedFormSet], change: bool
+    ) -> None:
+        super().save_related(request, form, formsets, change)
+        operation = form.instance
+        if change and not NEEDS_A_POLL & set(form.changed_data):
+            return
+        (operations.make_due if change else operations.add_feeds)(operation, timezone.now())
+        if operation.is_active:
+            transaction.on_commit(partial(self.poll_soon, request, operation.pk))
+
+    def poll_soon(self, request: HttpRequest, operation_id: int) -> None:
+        if tasks.poll_soon(operation_id):
+            said = gettext("It is being polled now: reload this page to see what came of it.")
+            self.message_user(request, said, messages.INFO)
+        else:
+            self.message_user(request, buttons.no_broker(), messages.WARNING)
+
+    def response_post_save_add(self, request: HttpRequest, obj: Operation) -> HttpResponseRedirect:
+        """On to the operation's own page, where its feeds and its first poll are seen."""
+        return redirect("admin:usage_operation_change", obj.pk)
+
+    # Buttons
+
+    def get_urls(self) -> list[URLPattern]:
+        acts = {"test": buttons.test, "poll": buttons.poll_now, "accept_name": self.accept_name}
+        return [
+            path(
+                f"<path:object_id>/{name}/",
+                self.admin_site.admin_view(require_POST(partial(self.press, act=act))),
+                name=f"usage_operation_{name}",
+            )
+            for name, act in acts.items()
+        ] + super().get_urls()
+
+    def press(
+        self, request: HttpRequest, object_id: str, act: Callable[[HttpRequest, Operation], None]
+    ) -> HttpResponse:
+        operation = self.get_object(request, unquote(object_id))
+        if not self.has_change_permission(request, operation):
+            raise PermissionDenied
+        if operation is None:
+            raise Http404
+        act(request, operation)
+        return redirect("admin:usage_operation_change", operation.pk)
+
+    def accept_name(self, request: HttpRequest, operation: Operation) -> None:
+        if operations.accept_name(operation):
+            self.log_change(request, operation, [{"changed": {"fields": ["name at the vendor"]}}])
+            said = gettext("“%(name)s” is its name at the vendor from now on.")
+            messages.success(request, said % {"name": operation.other_vendor_name})
+        else:
+            messages.info(request, gettext("The vendor has given no other name."))
+
+
+def polled_feeds(operation: Operation) -> list[Feed]:
+    """As `get_queryset` fetched them beforehand."""
+    return operation.polled  # type: ignore[attr-defined, no-any-return]
+
+
+def is_polled(operation: Operation) -> bool:
+    return Poll.objects.filter(feed__operation=operation).exists()

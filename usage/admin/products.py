@@ -1,0 +1,24 @@
+from django.contrib import admin
+from django.http import HttpRequest
+
+from usage.forms import ProductForm
+from usage.models import Product
+
+
+@admin.register(Product)
+class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """What products are called and held against. Polls make them, and figures stand on them."""
+
+    form = ProductForm
+    fields = ("api", "description", "name", "unit", "kind", "licensed_by", "is_counted")
+    readonly_fields = ("api", "description")
+    list_display = ("name", "api", "description", "kind", "unit", "licensed_by", "is_counted")
+    list_filter = ("kind", "is_counted", "api")
+    list_select_related = ("licensed_by",)
+    search_fields = ("name", "description")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
+        return False

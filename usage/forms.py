@@ -1,0 +1,129 @@
+"""What people may write, and the sentence they get where it can't be taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.forms.renderers import BaseRenderer
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_variables
+
+from .collecting import operations
+from .models import Operation, Product, validate_server
+from .tokens import TokenUnreadable
+
+TIME_ZONES = (
+    "America/Bogota",
+    "America/Argentina/Buenos_Aires",
+    "America/Asuncion",
+    "America/Caracas",
+    "America/Costa_Rica",
+    "America/El_Salvador",
+    "America/Guatemala",
+    "America/Guayaquil",
+    "America/La_Paz",
+    "America/Lima",
+    "America/Managua",
+    "America/Mexico_City",
+    "America/Montevideo",
+    "America/New_York",
+    "America/Panama",
+    "America/Puerto_Rico",
+    "America/Santiago",
+    "America/Santo_Domingo",
+    "America/Sao_Paulo",
+    "America/Tegucigalpa",
+    "Europe/Madrid",
+)
+"""Offered while one types; any other name of a zone is taken too."""
+
+TOKEN_COLUMNS = ("token_encrypted", "token_fingerprint", "vendor_name", "other_vendor_name")
+"""What a new token writes: the operation's name at the vendor is learned again with it."""
+
+
+class TimeZoneInput(forms.TextInput):
+    """A text field that offers the usual zones."""
+
+    def __init__(self) -> None:
+        super().__init__({"list": "time-zones", "class": "vTextField"})
+
+    def render(
+        self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: BaseRenderer | None = None
+    ) -> SafeString:
+        field = super().render(name, value, attrs, renderer)
+        offered = format_html_join("", '<option value="{}">', ((zone,) for zone in TIME_ZONES))
+        return format_html('{}<datalist id="time-zones">{}</datalist>', field, offered)
+
+
+def describe_token(operation: Operation) -> str:
+    """A token as far as it may be shown: its last four."""
+    try:
+        return gettext("It ends in …%(end)s.") % {"end": operation.token[-4:]}
+    except TokenUnreadable:
+        return gettext(
+            "No key in TOKEN_ENCRYPTION_KEYS opens the stored token, so nothing is polled: "
+            "paste the token again, or bring its key back."
+        )
+
+
+class OperationForm(forms.ModelForm):  # type: ignore[type-arg]
+    """An operation; its token goes in and never comes out."""
+
+    token = forms.CharField(
+        label=_("Token"),
+        # A browser that is told `off` still fills in the administrator's own password here.
+        widget=forms.PasswordInput({"autocomplete": "new-password", "class": "vTextField", "spellcheck": "false"}),
+        help_text=_(
+            "Paste it from wolkvox Manager (Configuration > Integrations > Tokens). "
+            "It is stored encrypted and never shown again."
+        ),
+    )
+
+    class Meta:
+        model = Operation
+        fields = ("name", "slug", "server", "time_zone", "is_active", "groups")
+        widgets = {"time_zone": TimeZoneInput, "groups": forms.CheckboxSelectMultiple}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk and "token" in self.fields:
+            kept = gettext("Leave it empty to keep it.")
+            self.fields["token"].required = False
+            self.fields["token"].help_text = f"{describe_token(self.instance)} {kept}"
+        if "server" in self.fields:  # one sentence, not a second one of its length
+            self.fields["server"].validators = [validate_server]
+            # Above a password field, a browser would take it for the name of an account.
+            self.fields["server"].widget.attrs["autocomplete"] = "off"
+
+    @sensitive_variables("token")
+    def clean_token(self) -> str:
+        token: str = self.cleaned_data["token"]
+        if token:
+            try:
+                operations.set_token(self.instance, token)
+            except (ValueError, operations.TokenTaken) as error:
+                raise ValidationError(str(error)) from None
+        return token
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that a change writes: none but its own, since a worker writes the others meanwhile."""
+        changed = [name for name in self.changed_data if name not in ("token", "groups")]
+        return changed + list(TOKEN_COLUMNS if self.cleaned_data.get("token") else ())
+
+
+class ProductForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Product
+        fields = ("name", "unit", "kind", "licensed_by", "is_counted")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("licensed_by") and cleaned.get("kind") != Product.Kind.USAGE:
+            self.add_error("licensed_by", gettext("Only usage is held against licences: leave this empty."))
+        return cleaned
