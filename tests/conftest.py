@@ -85,3 +85,8 @@ def sign_in(client: Client, db: None) -> Callable[[str], User]:
         return user
 
     return sign_in
+
+
+@pytest.fixture(autouse=True)
+def roles_outlive_a_flush(django_db_serialized_rollback: None) -> None:
+    """After a test that commits, the database is flushed: what migrations brought is put back before the next."""

@@ -205,6 +205,11 @@ class Answer(models.Model):
 
 
 GOOD = "good"
+TOKEN_UNREADABLE = "token_unreadable"  # noqa: S105  an outcome, not a token
+"""Outcomes of our own, beside those of `wolkvox.errors`. Of an unreadable token nothing was sent."""
+
+GAP_INTERVALS = 2.5
+"""A stretch of more than this many intervals without a good poll is a gap: a late poll or two is no news."""
 
 
 class Poll(models.Model):

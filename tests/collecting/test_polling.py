@@ -10,7 +10,7 @@ from django.test import override_settings
 from tests.conftest import make_operation
 from usage.collecting import operations, polling
 from usage.collecting.polling import Claim, ClaimLost, TokenInUse
-from usage.models import DailyUsage, Feed, Interval, MonthlyUsage, Operation, Poll, Snapshot
+from usage.models import TOKEN_UNREADABLE, DailyUsage, Feed, Interval, MonthlyUsage, Operation, Poll, Snapshot
 from usage.wolkvox.client import BillingClient, Reply
 from usage.wolkvox.simulator import RESERVED, Simulator, SimulatorServer, serve
 
@@ -258,7 +258,7 @@ def test_a_token_that_no_key_opens_is_said_and_never_sent(
 ) -> None:
     with override_settings(TOKEN_ENCRYPTION_KEYS=["A" * 43 + "="]):
         polls = polling.poll_operation(operation.pk, client=client, clock=clock)
-    assert [poll.outcome for poll in polls] == [polling.TOKEN_UNREADABLE]
+    assert [poll.outcome for poll in polls] == [TOKEN_UNREADABLE]
     assert not simulator.calls
 
 

@@ -17,8 +17,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from usage.collecting.polling import TOKEN_UNREADABLE
-from usage.models import GOOD, Answer, Operation, Poll
+from usage.models import GOOD, TOKEN_UNREADABLE, Answer, Operation, Poll
 from usage.presenting import words
 from usage.tokens import TokenUnreadable
 from usage.wolkvox.errors import OUTCOMES

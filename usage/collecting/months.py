@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
-from usage.models import Feed, Gap, MonthlyUsage
+from usage.models import GAP_INTERVALS, Feed, Gap, MonthlyUsage
 from usage.wolkvox.answers import Reading
 from usage.wolkvox.errors import AnswerRefused
 
@@ -16,9 +16,6 @@ BOUNDARY = timedelta(hours=24)
 
 GRACE = timedelta(hours=24)
 """How long after its end a month stays closing when no poll of the next month comes."""
-
-MISSED = 2.5
-"""A stretch of more than this many intervals without a good poll is a gap."""
 
 
 def first_of(day: date) -> date:
@@ -58,7 +55,7 @@ def note_gap(feed: Feed, seen_at: datetime) -> None:
         began = begins_at(first_of(seen_at.astimezone(zone).date()), zone)
     else:
         began = feed.last_good_poll_at
-    if seen_at - began > feed.pace * MISSED:
+    if seen_at - began > feed.pace * GAP_INTERVALS:
         Gap.objects.create(feed=feed, began_at=began, ended_at=seen_at)
 
 
@@ -110,7 +107,7 @@ def _end_month(operation_id: int, api: str, month: date, now: datetime) -> bool:
             rows.update(state=MonthlyUsage.State.CLOSING)
             return False
         seconds = gap_seconds(feed, month)
-        if heard and heard < end and end - heard > feed.pace * MISSED:
+        if heard and heard < end and end - heard > feed.pace * GAP_INTERVALS:
             seconds += round((end - heard).total_seconds())
         rows.update(state=MonthlyUsage.State.CLOSED, closed_at=now, gap_seconds=seconds)
         return True

@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from usage.models import Feed, Operation, Poll
+from usage.models import TOKEN_UNREADABLE, Feed, Operation, Poll
 from usage.tokens import TokenUnreadable
 from usage.wolkvox import answers
 from usage.wolkvox.client import BillingClient
@@ -71,9 +71,6 @@ CONCERNS_ALL_FEEDS = (
     NotReached,
     TimedOut,
 )
-
-TOKEN_UNREADABLE = "token_unreadable"  # noqa: S105  an outcome, not a token
-"""The outcome of a poll that sent nothing, since no key opens the token."""
 
 
 class TokenInUse(Exception):

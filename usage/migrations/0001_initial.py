@@ -8,250 +8,493 @@ import usage.models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Answer',
+            name="Answer",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('sha256', models.CharField(max_length=64, unique=True)),
-                ('compressed', models.BinaryField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("sha256", models.CharField(max_length=64, unique=True)),
+                ("compressed", models.BinaryField()),
             ],
             options={
-                'verbose_name': 'answer',
-                'verbose_name_plural': 'answers',
+                "verbose_name": "answer",
+                "verbose_name_plural": "answers",
             },
         ),
         migrations.CreateModel(
-            name='Operation',
+            name="Operation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True, verbose_name='name')),
-                ('slug', models.SlugField(help_text='Its name in addresses and in CSV.', max_length=100, unique=True, verbose_name='slug')),
-                ('server', models.CharField(help_text='Four digits, such as 0012.', max_length=4, validators=[django.core.validators.RegexValidator('\\A[0-9]{4}\\Z', 'A server is four digits, such as 0012: the number in https://wv0012.wolkvox.com.')], verbose_name='server')),
-                ('token_encrypted', models.TextField(editable=False)),
-                ('token_fingerprint', models.CharField(editable=False, max_length=64, unique=True)),
-                ('time_zone', models.CharField(default='America/Bogota', help_text='Where its days and months begin at midnight.', max_length=64, validators=[usage.models.validate_time_zone], verbose_name='time zone')),
-                ('is_active', models.BooleanField(default=True, help_text='Untick to stop polling; figures stay.', verbose_name='active')),
-                ('is_kept_to_groups', models.BooleanField(default=False, editable=False)),
-                ('vendor_name', models.CharField(blank=True, editable=False, max_length=200, verbose_name='name at the vendor')),
-                ('other_vendor_name', models.CharField(blank=True, editable=False, max_length=200)),
-                ('claimed_at', models.DateTimeField(editable=False, null=True)),
-                ('claimed_by', models.CharField(blank=True, editable=False, max_length=36)),
-                ('groups', models.ManyToManyField(blank=True, help_text='Who may see it. Everyone with a role, when none is chosen.', related_name='operations', to='auth.group', verbose_name='kept to groups')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=100, unique=True, verbose_name="name")),
+                (
+                    "slug",
+                    models.SlugField(
+                        help_text="Its name in addresses and in CSV.", max_length=100, unique=True, verbose_name="slug"
+                    ),
+                ),
+                (
+                    "server",
+                    models.CharField(
+                        help_text="Four digits, such as 0012.",
+                        max_length=4,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[0-9]{4}\\Z",
+                                "A server is four digits, such as 0012: the number in https://wv0012.wolkvox.com.",
+                            )
+                        ],
+                        verbose_name="server",
+                    ),
+                ),
+                ("token_encrypted", models.TextField(editable=False)),
+                ("token_fingerprint", models.CharField(editable=False, max_length=64, unique=True)),
+                (
+                    "time_zone",
+                    models.CharField(
+                        default="America/Bogota",
+                        help_text="Where its days and months begin at midnight.",
+                        max_length=64,
+                        validators=[usage.models.validate_time_zone],
+                        verbose_name="time zone",
+                    ),
+                ),
+                (
+                    "is_active",
+                    models.BooleanField(
+                        default=True, help_text="Untick to stop polling; figures stay.", verbose_name="active"
+                    ),
+                ),
+                ("is_kept_to_groups", models.BooleanField(default=False, editable=False)),
+                (
+                    "vendor_name",
+                    models.CharField(blank=True, editable=False, max_length=200, verbose_name="name at the vendor"),
+                ),
+                ("other_vendor_name", models.CharField(blank=True, editable=False, max_length=200)),
+                ("claimed_at", models.DateTimeField(editable=False, null=True)),
+                ("claimed_by", models.CharField(blank=True, editable=False, max_length=36)),
+                (
+                    "groups",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Who may see it. Everyone with a role, when none is chosen.",
+                        related_name="operations",
+                        to="auth.group",
+                        verbose_name="kept to groups",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'operation',
-                'verbose_name_plural': 'operations',
-                'ordering': ['name'],
-                'permissions': [('view_pages', 'Can see the pages'), ('download_reports', 'Can download reports')],
+                "verbose_name": "operation",
+                "verbose_name_plural": "operations",
+                "ordering": ["name"],
+                "permissions": [("view_pages", "Can see the pages"), ("download_reports", "Can download reports")],
             },
         ),
         migrations.CreateModel(
-            name='Feed',
+            name="Feed",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('api', models.CharField(choices=[('agent_script', 'Agent Script licences'), ('intelligent_dial', 'Smart-dial licences'), ('gamification', 'Gamification licences'), ('ivr_minutes', 'IVR minutes'), ('rec_minutes', 'IVR recording minutes'), ('amazon_s3', 'S3 storage licences'), ('rsync', 'External storage licences'), ('rsync_s3_mp3', 'Audios copied to S3'), ('rec_screen', 'Screen recording time'), ('interactions', 'Omnibox interactions'), ('rec_screen_on_demand', 'On-demand screen recording time'), ('speech_analytics', 'On-demand voice analysis time'), ('wp_connectors', 'WhatsApp mobile connectors'), ('sentiment_analysis', 'Sentiment analyses'), ('chat_licenses', 'Chat licences'), ('interaction_licenses', 'Interaction licences'), ('video_call', 'Video call licences'), ('pbx_licenses', 'PBX licences'), ('ivr_calls', 'IVR calls'), ('asr_calls', 'Speech recognition plays'), ('vision', 'Studio Vision uses'), ('tts_chars', 'Text-to-speech characters'), ('wp_connectors_official', 'WhatsApp Business connectors'), ('contact_center_licenses', 'Contact centre licences'), ('amd_ai', 'AI answering machine detections'), ('stereo_rec', 'Stereo recording minutes'), ('nlp_ai', 'NLP uses')], max_length=32, verbose_name='API')),
-                ('interval', models.PositiveSmallIntegerField(choices=[(5, '5 minutes'), (10, '10 minutes'), (15, '15 minutes'), (30, '30 minutes'), (60, '1 hour'), (180, '3 hours'), (360, '6 hours'), (720, '12 hours'), (1440, '1 day')], default=60, verbose_name='every')),
-                ('is_enabled', models.BooleanField(default=False, verbose_name='polled')),
-                ('counts', models.CharField(choices=[('month', 'month to date'), ('day', 'the day')], default='month', help_text='What a usage figure counts: the month so far, or the day alone.', max_length=5, verbose_name='figures count')),
-                ('next_due_at', models.DateTimeField(editable=False, null=True, verbose_name='next poll')),
-                ('last_poll_at', models.DateTimeField(editable=False, null=True, verbose_name='last poll')),
-                ('last_good_poll_at', models.DateTimeField(editable=False, null=True, verbose_name='last good poll')),
-                ('failing_since', models.DateTimeField(editable=False, null=True, verbose_name='failing since')),
-                ('failing_outcome', models.CharField(blank=True, editable=False, max_length=32)),
-                ('failing_message', models.CharField(blank=True, editable=False, max_length=500)),
-                ('failures', models.PositiveIntegerField(default=0, editable=False)),
-                ('operation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='feeds', to='usage.operation', verbose_name='operation')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "api",
+                    models.CharField(
+                        choices=[
+                            ("agent_script", "Agent Script licences"),
+                            ("intelligent_dial", "Smart-dial licences"),
+                            ("gamification", "Gamification licences"),
+                            ("ivr_minutes", "IVR minutes"),
+                            ("rec_minutes", "IVR recording minutes"),
+                            ("amazon_s3", "S3 storage licences"),
+                            ("rsync", "External storage licences"),
+                            ("rsync_s3_mp3", "Audios copied to S3"),
+                            ("rec_screen", "Screen recording time"),
+                            ("interactions", "Omnibox interactions"),
+                            ("rec_screen_on_demand", "On-demand screen recording time"),
+                            ("speech_analytics", "On-demand voice analysis time"),
+                            ("wp_connectors", "WhatsApp mobile connectors"),
+                            ("sentiment_analysis", "Sentiment analyses"),
+                            ("chat_licenses", "Chat licences"),
+                            ("interaction_licenses", "Interaction licences"),
+                            ("video_call", "Video call licences"),
+                            ("pbx_licenses", "PBX licences"),
+                            ("ivr_calls", "IVR calls"),
+                            ("asr_calls", "Speech recognition plays"),
+                            ("vision", "Studio Vision uses"),
+                            ("tts_chars", "Text-to-speech characters"),
+                            ("wp_connectors_official", "WhatsApp Business connectors"),
+                            ("contact_center_licenses", "Contact centre licences"),
+                            ("amd_ai", "AI answering machine detections"),
+                            ("stereo_rec", "Stereo recording minutes"),
+                            ("nlp_ai", "NLP uses"),
+                        ],
+                        max_length=32,
+                        verbose_name="API",
+                    ),
+                ),
+                (
+                    "interval",
+                    models.PositiveSmallIntegerField(
+                        choices=[
+                            (5, "5 minutes"),
+                            (10, "10 minutes"),
+                            (15, "15 minutes"),
+                            (30, "30 minutes"),
+                            (60, "1 hour"),
+                            (180, "3 hours"),
+                            (360, "6 hours"),
+                            (720, "12 hours"),
+                            (1440, "1 day"),
+                        ],
+                        default=60,
+                        verbose_name="every",
+                    ),
+                ),
+                ("is_enabled", models.BooleanField(default=False, verbose_name="polled")),
+                (
+                    "counts",
+                    models.CharField(
+                        choices=[("month", "month to date"), ("day", "the day")],
+                        default="month",
+                        help_text="What a usage figure counts: the month so far, or the day alone.",
+                        max_length=5,
+                        verbose_name="figures count",
+                    ),
+                ),
+                ("next_due_at", models.DateTimeField(editable=False, null=True, verbose_name="next poll")),
+                ("last_poll_at", models.DateTimeField(editable=False, null=True, verbose_name="last poll")),
+                ("last_good_poll_at", models.DateTimeField(editable=False, null=True, verbose_name="last good poll")),
+                ("failing_since", models.DateTimeField(editable=False, null=True, verbose_name="failing since")),
+                ("failing_outcome", models.CharField(blank=True, editable=False, max_length=32)),
+                ("failing_message", models.CharField(blank=True, editable=False, max_length=500)),
+                ("failures", models.PositiveIntegerField(default=0, editable=False)),
+                (
+                    "operation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="feeds",
+                        to="usage.operation",
+                        verbose_name="operation",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'feed',
-                'verbose_name_plural': 'feeds',
-                'ordering': ['operation_id', 'id'],
+                "verbose_name": "feed",
+                "verbose_name_plural": "feeds",
+                "ordering": ["operation_id", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Poll',
+            name="Poll",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('started_at', models.DateTimeField(verbose_name='started')),
-                ('ended_at', models.DateTimeField(verbose_name='ended')),
-                ('outcome', models.CharField(max_length=32, verbose_name='outcome')),
-                ('http_status', models.PositiveSmallIntegerField(null=True, verbose_name='HTTP status')),
-                ('code', models.CharField(blank=True, max_length=20, verbose_name='code')),
-                ('message', models.CharField(blank=True, max_length=500, verbose_name='message')),
-                ('excerpt', models.CharField(blank=True, max_length=300, verbose_name='excerpt')),
-                ('rows', models.PositiveIntegerField(default=0, verbose_name='rows')),
-                ('size', models.PositiveIntegerField(default=0, verbose_name='bytes')),
-                ('answer', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='polls', to='usage.answer', verbose_name='answer')),
-                ('feed', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='polls', to='usage.feed', verbose_name='feed')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("started_at", models.DateTimeField(verbose_name="started")),
+                ("ended_at", models.DateTimeField(verbose_name="ended")),
+                ("outcome", models.CharField(max_length=32, verbose_name="outcome")),
+                ("http_status", models.PositiveSmallIntegerField(null=True, verbose_name="HTTP status")),
+                ("code", models.CharField(blank=True, max_length=20, verbose_name="code")),
+                ("message", models.CharField(blank=True, max_length=500, verbose_name="message")),
+                ("excerpt", models.CharField(blank=True, max_length=300, verbose_name="excerpt")),
+                ("rows", models.PositiveIntegerField(default=0, verbose_name="rows")),
+                ("size", models.PositiveIntegerField(default=0, verbose_name="bytes")),
+                (
+                    "answer",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="polls",
+                        to="usage.answer",
+                        verbose_name="answer",
+                    ),
+                ),
+                (
+                    "feed",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="polls",
+                        to="usage.feed",
+                        verbose_name="feed",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'poll',
-                'verbose_name_plural': 'polls',
-                'ordering': ['-started_at', '-id'],
+                "verbose_name": "poll",
+                "verbose_name_plural": "polls",
+                "ordering": ["-started_at", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='Product',
+            name="Product",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('api', models.CharField(choices=[('agent_script', 'Agent Script licences'), ('intelligent_dial', 'Smart-dial licences'), ('gamification', 'Gamification licences'), ('ivr_minutes', 'IVR minutes'), ('rec_minutes', 'IVR recording minutes'), ('amazon_s3', 'S3 storage licences'), ('rsync', 'External storage licences'), ('rsync_s3_mp3', 'Audios copied to S3'), ('rec_screen', 'Screen recording time'), ('interactions', 'Omnibox interactions'), ('rec_screen_on_demand', 'On-demand screen recording time'), ('speech_analytics', 'On-demand voice analysis time'), ('wp_connectors', 'WhatsApp mobile connectors'), ('sentiment_analysis', 'Sentiment analyses'), ('chat_licenses', 'Chat licences'), ('interaction_licenses', 'Interaction licences'), ('video_call', 'Video call licences'), ('pbx_licenses', 'PBX licences'), ('ivr_calls', 'IVR calls'), ('asr_calls', 'Speech recognition plays'), ('vision', 'Studio Vision uses'), ('tts_chars', 'Text-to-speech characters'), ('wp_connectors_official', 'WhatsApp Business connectors'), ('contact_center_licenses', 'Contact centre licences'), ('amd_ai', 'AI answering machine detections'), ('stereo_rec', 'Stereo recording minutes'), ('nlp_ai', 'NLP uses')], max_length=32, verbose_name='API')),
-                ('description', models.CharField(max_length=200, verbose_name='description')),
-                ('name', models.CharField(max_length=200, verbose_name='shown name')),
-                ('unit', models.CharField(blank=True, max_length=40, verbose_name='unit')),
-                ('kind', models.CharField(choices=[('usage', 'usage'), ('licences', 'licences'), ('active count', 'active count')], max_length=12, verbose_name='kind')),
-                ('is_duration', models.BooleanField(default=False, editable=False)),
-                ('is_counted', models.BooleanField(default=True, help_text='Untick for a summary row: its figures are left out.', verbose_name='counted')),
-                ('licensed_by', models.ForeignKey(blank=True, limit_choices_to={'kind': 'licences'}, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='licenses', to='usage.product', verbose_name='licensed by')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "api",
+                    models.CharField(
+                        choices=[
+                            ("agent_script", "Agent Script licences"),
+                            ("intelligent_dial", "Smart-dial licences"),
+                            ("gamification", "Gamification licences"),
+                            ("ivr_minutes", "IVR minutes"),
+                            ("rec_minutes", "IVR recording minutes"),
+                            ("amazon_s3", "S3 storage licences"),
+                            ("rsync", "External storage licences"),
+                            ("rsync_s3_mp3", "Audios copied to S3"),
+                            ("rec_screen", "Screen recording time"),
+                            ("interactions", "Omnibox interactions"),
+                            ("rec_screen_on_demand", "On-demand screen recording time"),
+                            ("speech_analytics", "On-demand voice analysis time"),
+                            ("wp_connectors", "WhatsApp mobile connectors"),
+                            ("sentiment_analysis", "Sentiment analyses"),
+                            ("chat_licenses", "Chat licences"),
+                            ("interaction_licenses", "Interaction licences"),
+                            ("video_call", "Video call licences"),
+                            ("pbx_licenses", "PBX licences"),
+                            ("ivr_calls", "IVR calls"),
+                            ("asr_calls", "Speech recognition plays"),
+                            ("vision", "Studio Vision uses"),
+                            ("tts_chars", "Text-to-speech characters"),
+                            ("wp_connectors_official", "WhatsApp Business connectors"),
+                            ("contact_center_licenses", "Contact centre licences"),
+                            ("amd_ai", "AI answering machine detections"),
+                            ("stereo_rec", "Stereo recording minutes"),
+                            ("nlp_ai", "NLP uses"),
+                        ],
+                        max_length=32,
+                        verbose_name="API",
+                    ),
+                ),
+                ("description", models.CharField(max_length=200, verbose_name="description")),
+                ("name", models.CharField(max_length=200, verbose_name="shown name")),
+                ("unit", models.CharField(blank=True, max_length=40, verbose_name="unit")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("usage", "usage"), ("licences", "licences"), ("active count", "active count")],
+                        max_length=12,
+                        verbose_name="kind",
+                    ),
+                ),
+                ("is_duration", models.BooleanField(default=False, editable=False)),
+                (
+                    "is_counted",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Untick for a summary row: its figures are left out.",
+                        verbose_name="counted",
+                    ),
+                ),
+                (
+                    "licensed_by",
+                    models.ForeignKey(
+                        blank=True,
+                        limit_choices_to={"kind": "licences"},
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="licenses",
+                        to="usage.product",
+                        verbose_name="licensed by",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'product',
-                'verbose_name_plural': 'products',
-                'ordering': ['api', 'name', 'id'],
+                "verbose_name": "product",
+                "verbose_name_plural": "products",
+                "ordering": ["api", "name", "id"],
             },
         ),
         migrations.CreateModel(
-            name='MonthlyUsage',
+            name="MonthlyUsage",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('month', models.DateField()),
-                ('items', models.DecimalField(decimal_places=4, max_digits=15)),
-                ('highest', models.DecimalField(decimal_places=4, max_digits=15, null=True)),
-                ('lowest', models.DecimalField(decimal_places=4, max_digits=15, null=True)),
-                ('items_by_day', models.JSONField(default=list)),
-                ('to_date_by_day', models.JSONField(default=list)),
-                ('state', models.CharField(choices=[('open', 'open'), ('closing', 'closing'), ('closed', 'closed')], default='open', max_length=7)),
-                ('as_of', models.DateTimeField()),
-                ('gap_seconds', models.PositiveIntegerField(default=0)),
-                ('is_restated', models.BooleanField(default=False)),
-                ('closed_at', models.DateTimeField(null=True)),
-                ('operation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='months', to='usage.operation')),
-                ('product', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='months', to='usage.product')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("month", models.DateField()),
+                ("items", models.DecimalField(decimal_places=4, max_digits=15)),
+                ("highest", models.DecimalField(decimal_places=4, max_digits=15, null=True)),
+                ("lowest", models.DecimalField(decimal_places=4, max_digits=15, null=True)),
+                ("items_by_day", models.JSONField(default=list)),
+                ("to_date_by_day", models.JSONField(default=list)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("open", "open"), ("closing", "closing"), ("closed", "closed")],
+                        default="open",
+                        max_length=7,
+                    ),
+                ),
+                ("as_of", models.DateTimeField()),
+                ("gap_seconds", models.PositiveIntegerField(default=0)),
+                ("is_restated", models.BooleanField(default=False)),
+                ("closed_at", models.DateTimeField(null=True)),
+                (
+                    "operation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="months", to="usage.operation"
+                    ),
+                ),
+                (
+                    "product",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="months", to="usage.product"
+                    ),
+                ),
             ],
-            options={
-
-            },
+            options={},
         ),
         migrations.CreateModel(
-            name='DailyUsage',
+            name="DailyUsage",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('day', models.DateField()),
-                ('items', models.DecimalField(decimal_places=4, max_digits=15, null=True)),
-                ('month_to_date', models.DecimalField(decimal_places=4, max_digits=15, null=True)),
-                ('highest', models.DecimalField(decimal_places=4, max_digits=15)),
-                ('lowest', models.DecimalField(decimal_places=4, max_digits=15)),
-                ('as_of', models.DateTimeField()),
-                ('is_restated', models.BooleanField(default=False)),
-                ('operation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='days', to='usage.operation')),
-                ('product', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='days', to='usage.product')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("day", models.DateField()),
+                ("items", models.DecimalField(decimal_places=4, max_digits=15, null=True)),
+                ("month_to_date", models.DecimalField(decimal_places=4, max_digits=15, null=True)),
+                ("highest", models.DecimalField(decimal_places=4, max_digits=15)),
+                ("lowest", models.DecimalField(decimal_places=4, max_digits=15)),
+                ("as_of", models.DateTimeField()),
+                ("is_restated", models.BooleanField(default=False)),
+                (
+                    "operation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="days", to="usage.operation"
+                    ),
+                ),
+                (
+                    "product",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="days", to="usage.product"
+                    ),
+                ),
             ],
-            options={
-
-            },
+            options={},
         ),
         migrations.CreateModel(
-            name='Snapshot',
+            name="Snapshot",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('month', models.DateField()),
-                ('day', models.DateField()),
-                ('counts_day', models.BooleanField(default=False)),
-                ('items', models.DecimalField(decimal_places=4, max_digits=15)),
-                ('vendor_date', models.CharField(blank=True, max_length=40)),
-                ('first_seen', models.DateTimeField()),
-                ('last_seen', models.DateTimeField()),
-                ('feed', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='snapshots', to='usage.feed')),
-                ('first_poll', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='snapshots', to='usage.poll')),
-                ('product', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='snapshots', to='usage.product')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("month", models.DateField()),
+                ("day", models.DateField()),
+                ("counts_day", models.BooleanField(default=False)),
+                ("items", models.DecimalField(decimal_places=4, max_digits=15)),
+                ("vendor_date", models.CharField(blank=True, max_length=40)),
+                ("first_seen", models.DateTimeField()),
+                ("last_seen", models.DateTimeField()),
+                (
+                    "feed",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="snapshots", to="usage.feed"
+                    ),
+                ),
+                (
+                    "first_poll",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="snapshots", to="usage.poll"
+                    ),
+                ),
+                (
+                    "product",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="snapshots", to="usage.product"
+                    ),
+                ),
             ],
-            options={
-
-            },
+            options={},
         ),
         migrations.CreateModel(
-            name='Gap',
+            name="Gap",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('began_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField()),
-                ('feed', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='gaps', to='usage.feed')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("began_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField()),
+                (
+                    "feed",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="gaps", to="usage.feed"
+                    ),
+                ),
             ],
             options={
-
-                'indexes': [models.Index(fields=['feed', 'ended_at'], name='gaps_of_a_feed')],
-                'constraints': [models.UniqueConstraint(fields=('feed', 'began_at'), name='one_gap_at_a_time'), models.CheckConstraint(condition=models.Q(('ended_at__gt', models.F('began_at'))), name='gap_in_order')],
+                "indexes": [models.Index(fields=["feed", "ended_at"], name="gaps_of_a_feed")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("feed", "began_at"), name="one_gap_at_a_time"),
+                    models.CheckConstraint(
+                        condition=models.Q(("ended_at__gt", models.F("began_at"))), name="gap_in_order"
+                    ),
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='feed',
-            index=models.Index(condition=models.Q(('is_enabled', True)), fields=['next_due_at'], name='feeds_due'),
+            model_name="feed",
+            index=models.Index(condition=models.Q(("is_enabled", True)), fields=["next_due_at"], name="feeds_due"),
         ),
         migrations.AddConstraint(
-            model_name='feed',
-            constraint=models.UniqueConstraint(fields=('operation', 'api'), name='one_feed_an_api'),
+            model_name="feed",
+            constraint=models.UniqueConstraint(fields=("operation", "api"), name="one_feed_an_api"),
         ),
         migrations.AddIndex(
-            model_name='poll',
-            index=models.Index(fields=['feed', '-started_at'], name='polls_of_a_feed'),
+            model_name="poll",
+            index=models.Index(fields=["feed", "-started_at"], name="polls_of_a_feed"),
         ),
         migrations.AddIndex(
-            model_name='poll',
-            index=models.Index(fields=['-started_at'], name='polls_by_time'),
+            model_name="poll",
+            index=models.Index(fields=["-started_at"], name="polls_by_time"),
         ),
         migrations.AddConstraint(
-            model_name='product',
-            constraint=models.UniqueConstraint(fields=('api', 'description'), name='one_product_a_description'),
+            model_name="product",
+            constraint=models.UniqueConstraint(fields=("api", "description"), name="one_product_a_description"),
         ),
         migrations.AddIndex(
-            model_name='monthlyusage',
-            index=models.Index(fields=['month', 'operation', 'product'], name='months_by_month'),
+            model_name="monthlyusage",
+            index=models.Index(fields=["month", "operation", "product"], name="months_by_month"),
         ),
         migrations.AddIndex(
-            model_name='monthlyusage',
-            index=models.Index(condition=models.Q(('state', 'closed'), _negated=True), fields=['month'], name='months_not_closed'),
+            model_name="monthlyusage",
+            index=models.Index(
+                condition=models.Q(("state", "closed"), _negated=True), fields=["month"], name="months_not_closed"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='monthlyusage',
-            constraint=models.UniqueConstraint(fields=('operation', 'product', 'month'), name='one_row_a_month'),
+            model_name="monthlyusage",
+            constraint=models.UniqueConstraint(fields=("operation", "product", "month"), name="one_row_a_month"),
         ),
         migrations.AddConstraint(
-            model_name='monthlyusage',
-            constraint=models.CheckConstraint(condition=models.Q(('closed_at', None), ('state', 'closed'), _connector='XOR'), name='closed_months_say_when'),
+            model_name="monthlyusage",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("closed_at", None), ("state", "closed"), _connector="XOR"),
+                name="closed_months_say_when",
+            ),
         ),
         migrations.AddIndex(
-            model_name='dailyusage',
-            index=models.Index(fields=['day', 'operation', 'product'], name='days_by_day'),
+            model_name="dailyusage",
+            index=models.Index(fields=["day", "operation", "product"], name="days_by_day"),
         ),
         migrations.AddConstraint(
-            model_name='dailyusage',
-            constraint=models.UniqueConstraint(fields=('operation', 'product', 'day'), name='one_row_a_day'),
+            model_name="dailyusage",
+            constraint=models.UniqueConstraint(fields=("operation", "product", "day"), name="one_row_a_day"),
         ),
         migrations.AddIndex(
-            model_name='snapshot',
-            index=models.Index(fields=['feed', 'last_seen'], name='snapshots_shown_last'),
+            model_name="snapshot",
+            index=models.Index(fields=["feed", "last_seen"], name="snapshots_shown_last"),
         ),
         migrations.AddIndex(
-            model_name='snapshot',
-            index=models.Index(fields=['month', 'feed'], name='snapshots_of_a_month'),
+            model_name="snapshot",
+            index=models.Index(fields=["month", "feed"], name="snapshots_of_a_month"),
         ),
         migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.UniqueConstraint(fields=('feed', 'product', 'day', 'first_seen'), name='one_snapshot_at_a_time'),
+            model_name="snapshot",
+            constraint=models.UniqueConstraint(
+                fields=("feed", "product", "day", "first_seen"), name="one_snapshot_at_a_time"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.CheckConstraint(condition=models.Q(('last_seen__gte', models.F('first_seen'))), name='snapshot_seen_in_order'),
+            model_name="snapshot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("last_seen__gte", models.F("first_seen"))), name="snapshot_seen_in_order"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.CheckConstraint(condition=models.Q(('items__gte', 0)), name='snapshot_not_negative'),
+            model_name="snapshot",
+            constraint=models.CheckConstraint(condition=models.Q(("items__gte", 0)), name="snapshot_not_negative"),
         ),
     ]

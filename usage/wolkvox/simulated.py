@@ -86,7 +86,7 @@ _BY_WEEKDAY = (1.08, 1.04, 1.0, 0.99, 0.95, 0.35, 0.15)
 _HOLIDAYS = frozenset({(1, 1), (5, 1), (7, 20), (8, 7), (11, 2), (11, 16), (12, 8), (12, 25)})
 _ON_HOLIDAYS = 0.18
 _NOISE = 0.12
-_SWING = 0.25
+_SWING = 0.12
 _EPOCH = date(2025, 1, 1)
 # What each hour of a contact centre's day brings, from midnight on.
 _BY_HOUR = (0.1, 0.05, 0.05, 0.05, 0.1, 0.3, 1, 4, 7, 9, 11, 11, 7, 6, 8, 11, 11, 8, 5, 3, 1.5, 0.6, 0.3, 0.2)

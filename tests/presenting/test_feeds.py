@@ -1,0 +1,98 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.conftest import hear, make_operation
+from usage.models import Feed, Operation
+from usage.presenting import feeds
+from usage.presenting.feeds import State
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 11, 23, 19, 35, tzinfo=UTC)
+
+
+def state(operation: Operation, **columns: object) -> feeds.FeedState:
+    feed = Feed.objects.get(operation=operation, api="interactions")
+    for name, value in columns.items():
+        setattr(feed, name, value)
+    return feeds.state_of(feed, operation, NOW)
+
+
+@pytest.mark.parametrize(
+    ("heard", "expected"),
+    [
+        (timedelta(minutes=5), State.GOOD),
+        (timedelta(minutes=12, seconds=30), State.GOOD),
+        (timedelta(minutes=13), State.STALE),
+    ],
+)
+def test_two_and_a_half_intervals_without_a_good_poll_are_stale(
+    operation: Operation, heard: timedelta, expected: State
+) -> None:
+    assert state(operation, last_good_poll_at=NOW - heard).state == expected
+
+
+def test_a_failing_feed_says_what_since_when_and_who_mends_it(operation: Operation) -> None:
+    refused = state(operation, failing_since=NOW - timedelta(hours=5), failing_outcome="token_refused")
+    assert refused.sentence == "Token refused since 09:35"
+    assert (refused.tone, refused.who) == ("bad", "An administrator has to act.")
+    passing = state(operation, failing_since=NOW - timedelta(days=1), failing_outcome="maintenance")
+    assert passing.sentence == "Under maintenance since 22 Nov 14:35"
+    assert (passing.tone, passing.who) == ("warn", "It is tried again by itself.")
+
+
+def test_a_token_that_no_key_opens_waits_for_an_administrator(operation: Operation) -> None:
+    assert state(operation, failing_since=NOW, failing_outcome="token_unreadable").waits
+
+
+def test_a_feed_never_heard_waits_for_its_first_figures(operation: Operation) -> None:
+    assert state(operation).sentence == "First figures are on their way"
+
+
+def test_nothing_is_trouble_where_polling_is_switched_off(operation: Operation) -> None:
+    operation.is_active = False
+    off = state(operation, failing_since=NOW, failing_outcome="token_refused")
+    assert (off.state, off.is_trouble) == (State.OFF, False)
+
+
+def test_health_is_the_worst_feed_and_counts_other_trouble_once(operation: Operation) -> None:
+    polled = [Feed(api=api, interval=5, is_enabled=True, last_good_poll_at=NOW) for api in ("a", "b", "c", "d")]
+    polled[1].failing_since, polled[1].failing_outcome = NOW - timedelta(hours=1), "maintenance"
+    polled[2].failing_since, polled[2].failing_outcome = NOW, "token_refused"
+    polled[3].failing_since, polled[3].failing_outcome = NOW, "token_refused"
+    health = feeds.health_of(operation, polled, NOW)
+    assert health.worst is not None
+    assert (health.worst.feed.failing_outcome, health.others) == ("token_refused", 1)
+
+
+def test_a_feed_that_waits_is_not_told_where_another_has_figures(operation: Operation) -> None:
+    waiting = Feed(api="a", interval=5, is_enabled=True)
+    heard = Feed(api="b", interval=5, is_enabled=True, last_good_poll_at=NOW)
+    assert feeds.health_of(operation, [waiting, heard], NOW).worst is None
+    assert feeds.health_of(operation, [waiting], NOW).worst is not None
+
+
+def test_status_has_every_polled_feed_and_trouble_first(operation: Operation) -> None:
+    hear(operation, "interactions", NOW - timedelta(minutes=4), ("Email", "1"), ("Chat", "2"))
+    make_operation("Quito")
+    Feed.objects.filter(operation__name="Quito", api="interactions").update(
+        failing_since=NOW, failing_outcome="timed_out"
+    )
+    status = feeds.status(Operation.objects.all(), NOW)
+    assert [its.operation.name for its in status.operations] == ["Quito", "Bogotá Norte"]
+    assert [(row.feed.api, row.rows) for row in status.operations[1].rows] == [
+        ("interactions", 2),
+        ("interaction_licenses", None),
+    ]
+    assert (status.count, len(status.troubled)) == (4, 1)
+
+
+def test_polling_is_stalled_when_a_feed_is_overdue_by_more_than_ten_minutes(operation: Operation) -> None:
+    due = Feed.objects.filter(is_enabled=True)
+    due.update(next_due_at=NOW - timedelta(minutes=9))
+    assert not feeds.is_stalled(NOW)
+    due.update(next_due_at=NOW - timedelta(minutes=11))
+    assert feeds.is_stalled(NOW)
+    Operation.objects.update(is_active=False)
+    assert not feeds.is_stalled(NOW)

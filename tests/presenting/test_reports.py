@@ -1,0 +1,401 @@
+"""Whole bodies, byte for byte; under either database, which must give the same."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Generator, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from django.db import connection
+from pytest_django import DjangoAssertNumQueries
+
+from tests.conftest import hear, make_operation
+from usage.collecting import months
+from usage.models import MonthlyUsage, Operation, Product, Snapshot
+from usage.presenting import reports
+
+pytestmark = pytest.mark.django_db
+
+NOVEMBER = date(2026, 11, 1)
+
+
+def at(day: int, hour: int = 12, minute: int = 0, *, month: int = 11) -> datetime:
+    """A time of 2026 in Bogotá, which is five hours behind UTC."""
+    return datetime(2026, month, day, hour, minute, 2, 345678, tzinfo=UTC) + timedelta(hours=5)
+
+
+def body(name: str, *, products: Sequence[int] | None = None, dialect: str = "", **only: object) -> str:
+    """November's report of the operations that `only` names."""
+    operations = Operation.objects.filter(**only)
+    chunks = reports.stream(name, month=NOVEMBER, operations=operations, products=products, dialect=dialect)
+    return b"".join(chunks).decode()
+
+
+def text(*lines: str) -> str:
+    return "".join(f"{line}\r\n" for line in lines)
+
+
+def cells(body: str, column: str, *, delimiter: str = ",") -> list[str]:
+    rows = csv.DictReader(io.StringIO(body.removeprefix("\ufeff"), newline=""), delimiter=delimiter)
+    return [row[column] for row in rows]
+
+
+def gap_seconds(api: str) -> int:
+    return MonthlyUsage.objects.filter(product__api=api).values_list("gap_seconds", flat=True).distinct().get()
+
+
+@pytest.fixture
+def told(operation: Operation) -> Operation:
+    """Usage of three days with one missing and one restated, and licences of two of them."""
+    hear(operation, "interaction_licenses", at(1, 9), ("Licences", "32"))
+    hear(operation, "interactions", at(1, 10), ("Email", "120.5", "2026-11-01"), ("Facebook", "1"))
+    hear(operation, "interactions", at(2, 10), ("Email", "400", "2026-11-02"), ("Facebook", "3"))
+    hear(operation, "interactions", at(2, 11), ("Email", "390", "2026-11-02"), ("Facebook", "3"))
+    hear(operation, "interaction_licenses", at(4, 9), ("Licences", "30"))
+    hear(operation, "interactions", at(4, 10), ("Email", "1234.25", "2026-11-04"), ("Facebook", "7"))
+    return operation
+
+
+# Whole bodies
+
+
+def test_the_columns_are_those_of_the_contract() -> None:
+    assert {name: ", ".join(columns) for name, columns in reports.COLUMNS.items()} == {
+        "monthly": "month, operation, api, product, kind, items, highest, lowest, licences, items_per_licence, state, "
+        "as_of, gap_seconds",
+        "daily": "day, operation, api, product, kind, items, month_to_date, licences, state, as_of",
+        "snapshots": "operation, api, product, vendor_date, items, first_seen, last_seen, poll",
+    }
+
+
+def test_monthly(told: Operation) -> None:
+    gauge, usage = gap_seconds("interaction_licenses"), gap_seconds("interactions")
+    assert body("monthly") == text(
+        "month,operation,api,product,kind,items,highest,lowest,licences,items_per_licence,state,as_of,gap_seconds",
+        f"2026-11,bogot-norte,interaction_licenses,Licences,licences,30,32,30,,,open,2026-11-04T09:00:02-05:00,{gauge}",
+        f"2026-11,bogot-norte,interactions,Email,usage,1234.25,269.5,120.5,30,41.1417,open,2026-11-04T10:00:02-05:00,{usage}",
+        f"2026-11,bogot-norte,interactions,Facebook,usage,7,2,1,30,0.2333,open,2026-11-04T10:00:02-05:00,{usage}",
+    )
+
+
+def test_monthly_for_a_spanish_excel(told: Operation) -> None:
+    gauge, usage = gap_seconds("interaction_licenses"), gap_seconds("interactions")
+    assert body("monthly", dialect="excel-es") == "\ufeff" + text(
+        "month;operation;api;product;kind;items;highest;lowest;licences;items_per_licence;state;as_of;gap_seconds",
+        f"11/2026;bogot-norte;interaction_licenses;Licences;licences;30;32;30;;;open;04/11/2026 09:00:02;{gauge}",
+        f"11/2026;bogot-norte;interactions;Email;usage;1234,25;269,5;120,5;30;41,1417;open;04/11/2026 10:00:02;{usage}",
+        f"11/2026;bogot-norte;interactions;Facebook;usage;7;2;1;30;0,2333;open;04/11/2026 10:00:02;{usage}",
+    )
+
+
+def test_daily(told: Operation) -> None:
+    assert body("daily") == text(
+        "day,operation,api,product,kind,items,month_to_date,licences,state,as_of",
+        "2026-11-01,bogot-norte,interaction_licenses,Licences,licences,32,,,complete,2026-11-01T09:00:02-05:00",
+        "2026-11-04,bogot-norte,interaction_licenses,Licences,licences,30,,,unfinished,2026-11-04T09:00:02-05:00",
+        "2026-11-01,bogot-norte,interactions,Email,usage,120.5,120.5,32,complete,2026-11-01T10:00:02-05:00",
+        "2026-11-02,bogot-norte,interactions,Email,usage,269.5,390,,restated,2026-11-02T11:00:02-05:00",
+        "2026-11-04,bogot-norte,interactions,Email,usage,,1234.25,30,gap,2026-11-04T10:00:02-05:00",
+        "2026-11-01,bogot-norte,interactions,Facebook,usage,1,1,32,complete,2026-11-01T10:00:02-05:00",
+        "2026-11-02,bogot-norte,interactions,Facebook,usage,2,3,,complete,2026-11-02T11:00:02-05:00",
+        "2026-11-04,bogot-norte,interactions,Facebook,usage,,7,30,gap,2026-11-04T10:00:02-05:00",
+    )
+
+
+def test_daily_for_a_spanish_excel(told: Operation) -> None:
+    assert body("daily", dialect="excel-es") == "\ufeff" + text(
+        "day;operation;api;product;kind;items;month_to_date;licences;state;as_of",
+        "01/11/2026;bogot-norte;interaction_licenses;Licences;licences;32;;;complete;01/11/2026 09:00:02",
+        "04/11/2026;bogot-norte;interaction_licenses;Licences;licences;30;;;unfinished;04/11/2026 09:00:02",
+        "01/11/2026;bogot-norte;interactions;Email;usage;120,5;120,5;32;complete;01/11/2026 10:00:02",
+        "02/11/2026;bogot-norte;interactions;Email;usage;269,5;390;;restated;02/11/2026 11:00:02",
+        "04/11/2026;bogot-norte;interactions;Email;usage;;1234,25;30;gap;04/11/2026 10:00:02",
+        "01/11/2026;bogot-norte;interactions;Facebook;usage;1;1;32;complete;01/11/2026 10:00:02",
+        "02/11/2026;bogot-norte;interactions;Facebook;usage;2;3;;complete;02/11/2026 11:00:02",
+        "04/11/2026;bogot-norte;interactions;Facebook;usage;;7;30;gap;04/11/2026 10:00:02",
+    )
+
+
+def test_snapshots(told: Operation) -> None:
+    polls = sorted(set(Snapshot.objects.values_list("first_poll", flat=True)))
+    assert body("snapshots") == text(
+        "operation,api,product,vendor_date,items,first_seen,last_seen,poll",
+        f"bogot-norte,interaction_licenses,Licences,,32,2026-11-01T09:00:02-05:00,2026-11-01T09:00:02-05:00,{polls[0]}",
+        f"bogot-norte,interaction_licenses,Licences,,30,2026-11-04T09:00:02-05:00,2026-11-04T09:00:02-05:00,{polls[4]}",
+        f"bogot-norte,interactions,Email,2026-11-01,120.5,2026-11-01T10:00:02-05:00,2026-11-01T10:00:02-05:00,{polls[1]}",
+        f"bogot-norte,interactions,Email,2026-11-02,400,2026-11-02T10:00:02-05:00,2026-11-02T10:00:02-05:00,{polls[2]}",
+        f"bogot-norte,interactions,Email,2026-11-02,390,2026-11-02T11:00:02-05:00,2026-11-02T11:00:02-05:00,{polls[3]}",
+        f"bogot-norte,interactions,Email,2026-11-04,1234.25,2026-11-04T10:00:02-05:00,2026-11-04T10:00:02-05:00,{polls[5]}",
+        f"bogot-norte,interactions,Facebook,,1,2026-11-01T10:00:02-05:00,2026-11-01T10:00:02-05:00,{polls[1]}",
+        f"bogot-norte,interactions,Facebook,,3,2026-11-02T10:00:02-05:00,2026-11-02T11:00:02-05:00,{polls[2]}",
+        f"bogot-norte,interactions,Facebook,,7,2026-11-04T10:00:02-05:00,2026-11-04T10:00:02-05:00,{polls[5]}",
+    )
+
+
+def test_snapshots_for_a_spanish_excel(operation: Operation) -> None:
+    poll = hear(operation, "interactions", at(1, 10), ("Email", "120.5", "2026-11-01"))
+    assert body("snapshots", dialect="excel-es") == "\ufeff" + text(
+        "operation;api;product;vendor_date;items;first_seen;last_seen;poll",
+        f"bogot-norte;interactions;Email;2026-11-01;120,5;01/11/2026 10:00:02;01/11/2026 10:00:02;{poll.pk}",
+    )
+
+
+@pytest.mark.parametrize("name", reports.COLUMNS)
+def test_a_month_without_figures_is_a_header(name: str, operation: Operation) -> None:
+    assert body(name) == text(",".join(reports.COLUMNS[name]))
+
+
+# What a cell says
+
+
+def test_times_are_the_operations_own_by_the_offset_of_the_day(operation: Operation) -> None:
+    Operation.objects.update(time_zone="America/St_Johns")
+    hear(operation, "interaction_licenses", datetime(2026, 11, 1, 4, 0, tzinfo=UTC), ("Licences", "5"))
+    hear(operation, "interaction_licenses", datetime(2026, 11, 1, 16, 0, tzinfo=UTC), ("Licences", "6"))
+    assert cells(body("snapshots"), "first_seen") == ["2026-11-01T01:30:00-02:30", "2026-11-01T12:30:00-03:30"]
+    Operation.objects.update(time_zone="Asia/Kathmandu")
+    assert cells(body("snapshots"), "first_seen") == ["2026-11-01T09:45:00+05:45", "2026-11-01T21:45:00+05:45"]
+    assert cells(body("snapshots", dialect="excel-es"), "last_seen", delimiter=";")[0] == "01/11/2026 09:45:00"
+    Operation.objects.update(time_zone="UTC")
+    assert cells(body("snapshots"), "first_seen")[0] == "2026-11-01T04:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("items", "licences", "per_licence"),
+    [
+        ("1", "32", "0.0313"),
+        ("7", "20000", "0.0004"),
+        ("1", "3", "0.3333"),
+        ("99999999999.9999", "0.0001", "999999999999999"),
+        ("99999999999.9999", "3", "33333333333.3333"),
+        ("60", "30", "2"),
+        ("1000", "1", "1000"),
+        ("0", "30", "0"),
+        ("60", "0", ""),
+    ],
+)
+def test_items_per_licence_is_rounded_half_up(
+    operation: Operation, items: str, licences: str, per_licence: str
+) -> None:
+    hear(operation, "interactions", at(1), ("Email", items))
+    hear(operation, "interaction_licenses", at(1), ("Licences", licences))
+    assert cells(body("monthly"), "items") == [licences, items]
+    assert cells(body("monthly"), "items_per_licence") == ["", per_licence]
+
+
+def test_licences_that_are_not_known_are_empty(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "100"))
+    assert cells(body("monthly"), "licences") == [""]
+    assert cells(body("monthly"), "items_per_licence") == [""]
+    assert cells(body("daily"), "licences") == [""]
+    hear(operation, "interaction_licenses", at(2), ("Licences", "0"))
+    hear(operation, "interactions", at(2), ("Email", "110"))
+    assert cells(body("monthly"), "licences") == ["", "0"]
+    assert cells(body("daily"), "licences") == ["", "", "0"]
+
+
+def test_licences_are_those_of_the_same_operation(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "100"))
+    hear(make_operation("Cali"), "interaction_licenses", at(1), ("Licences", "40"))
+    assert cells(body("daily", slug="bogot-norte"), "licences") == [""]
+    assert cells(body("monthly", slug="bogot-norte"), "licences") == [""]
+
+
+def test_a_day_that_was_heard_of_once_it_was_over_is_complete(operation: Operation) -> None:
+    hear(operation, "interactions", at(1, 23), ("Email", "100", "2026-11-01"))
+    assert cells(body("daily"), "state") == ["unfinished"]
+    hear(operation, "interactions", at(2, 0), ("Email", "100", "2026-11-01"))
+    assert cells(body("daily"), "state") == ["complete"]
+
+
+def test_a_day_of_a_closed_month_is_complete(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "100"))
+    hear(operation, "interactions", at(1, month=12), ("Email", "1"))
+    assert cells(body("daily"), "state") == ["unfinished"]
+    months.close_months(at(1, 13, month=12))
+    assert cells(body("daily"), "state") == ["complete"]
+    assert cells(body("monthly"), "state") == ["closed"]
+
+
+# Which rows
+
+
+@pytest.mark.parametrize("name", reports.COLUMNS)
+def test_only_the_given_operations_appear(name: str, told: Operation) -> None:
+    hear(make_operation("Cali"), "interactions", at(1), ("Email", "77"))
+    assert set(cells(body(name), "operation")) == {"bogot-norte", "cali"}
+    assert cells(body(name, slug="cali"), "operation") == ["cali"]
+    assert cells(body(name, slug="nowhere"), "operation") == []
+
+
+def test_many_operations_are_one_condition(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "5"))
+    Operation.objects.bulk_create(
+        Operation(name=f"{number}", slug=f"{number}", server="0012", token_fingerprint=f"{number}")
+        for number in range(1500)
+    )
+    assert [cells(body(name), "operation") for name in reports.COLUMNS] == [["bogot-norte"]] * 3
+    assert cells(body("daily", server="0099"), "operation") == []
+
+
+@pytest.mark.parametrize("name", reports.COLUMNS)
+def test_only_the_given_products_appear(name: str, told: Operation) -> None:
+    facebook = Product.objects.get(name="Facebook")
+    assert set(cells(body(name, products=[facebook.pk]), "product")) == {"Facebook"}
+    assert cells(body(name, products=[]), "product") == []
+    if name != "snapshots":
+        assert "30" in cells(body(name, products=[facebook.pk]), "licences")
+
+
+@pytest.mark.parametrize("name", reports.COLUMNS)
+def test_a_product_that_is_not_counted_is_left_out(name: str, told: Operation) -> None:
+    Product.objects.filter(name="Facebook").update(is_counted=False)
+    assert set(cells(body(name), "product")) == {"Licences", "Email"}
+
+
+@pytest.mark.parametrize("name", reports.COLUMNS)
+def test_only_the_month_appears(name: str, told: Operation) -> None:
+    before = body(name)
+    hear(told, "interactions", at(31, month=10), ("Email", "9", "2026-10-31"))
+    hear(told, "interactions", at(1, month=12), ("Email", "9", "2026-12-01"))
+    assert body(name) == before
+
+
+def test_the_order_is_that_of_the_bytes_and_of_no_language(operation: Operation) -> None:
+    names = ["Zebra", "apple", "Ápple", "Apple", "_x", "a-b", "a b", "10", "9"]
+    hear(make_operation("Armenia"), "interactions", at(1), ("Email", "1"))
+    hear(operation, "interactions", at(1), *[(name, "1") for name in names])
+    assert cells(body("daily"), "product") == ["Email", *sorted(names, key=str.encode)]
+
+
+def test_a_report_is_one_statement_of_one_moment(
+    told: Operation, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(2):  # the operations' ids, and the report
+        body("daily")
+
+
+# A closed month
+
+
+@pytest.mark.parametrize("dialect", reports.DIALECTS)
+@pytest.mark.parametrize("name", reports.COLUMNS)
+def test_a_closed_month_gives_the_same_bytes_whatever_comes_later(name: str, dialect: str, told: Operation) -> None:
+    hear(told, "interactions", at(1, 0, month=12), ("Email", "1", "2026-12-01"))
+    hear(told, "interaction_licenses", at(1, 0, month=12), ("Licences", "31"))
+    months.close_months(at(1, 1, month=12))
+    closed = body(name, dialect=dialect)
+    assert body(name, dialect=dialect) == closed
+    hear(told, "interactions", at(1, 2, month=12), ("Email", "9999", "2026-11-30"), ("Email", "2", "2026-12-01"))
+    hear(told, "interaction_licenses", at(1, 2, month=12), ("Licences", "77"))
+    months.close_months(at(1, 3, month=12))
+    assert Snapshot.objects.filter(month=NOVEMBER, items=9999).exists()
+    assert body(name, dialect=dialect) == closed
+
+
+# What a spreadsheet would run
+
+DANGEROUS = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\u2003=1",
+    "\ttab",
+    "\rreturn",
+    "\nline",
+    " =1+1",
+    "\u00a0 -1",
+    "\u3000+1",
+    "\ufeff=1",
+    "＝1",
+    "＋1",
+    "－1",
+    "＠1",
+    ' ＝HYPERLINK("http://x")',
+]
+
+
+@pytest.mark.parametrize(("dialect", "delimiter"), [("", ","), ("excel-es", ";")])
+@pytest.mark.parametrize("written", DANGEROUS)
+def test_text_that_a_spreadsheet_would_run_is_made_inert(
+    written: str, dialect: str, delimiter: str, operation: Operation
+) -> None:
+    hear(operation, "interactions", at(1), ("Email", "5", "=9-9"))
+    Product.objects.filter(name="Email").update(name=written)
+    Operation.objects.update(slug=written)
+    inert = f"'{written}".replace("\r", " ").replace("\n", " ")
+    for name in reports.COLUMNS:
+        report = body(name, dialect=dialect)
+        assert cells(report, "product", delimiter=delimiter) == [inert]
+        assert cells(report, "operation", delimiter=delimiter) == [inert]
+        assert report.count("\n") == report.count("\r\n") == 2
+    assert cells(body("snapshots", dialect=dialect), "vendor_date", delimiter=delimiter) == ["'=9-9"]
+
+
+@pytest.mark.parametrize(("dialect", "delimiter"), [("", ","), ("excel-es", ";")])
+@pytest.mark.parametrize("written", ["Email", "a=b", "1-2", "a + b", "(=1)", "'=1", "50 %", "WhatsApp, voice; mail"])
+def test_other_text_is_left_alone(written: str, dialect: str, delimiter: str, operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "5"))
+    Product.objects.update(name=written)
+    assert cells(body("daily", dialect=dialect), "product", delimiter=delimiter) == [written]
+
+
+@pytest.mark.parametrize("written", ["a;=1+1;b", "a,=1+1,b", "a\t=1+1", "\t=1", "a; =1", 'a;"=1+1&"', "a,＝1"])
+def test_text_that_would_be_a_formula_where_excel_parts_at_the_other_separator_is_not(
+    written: str, operation: Operation
+) -> None:
+    hear(operation, "interactions", at(1), ("Email", "5"))
+    Product.objects.update(name=written)
+    for dialect, delimiter in (("", ","), ("excel-es", ";")):
+        (product,) = cells(body("daily", dialect=dialect), "product", delimiter=delimiter)
+        assert not set(product) & set(",;\t")
+
+
+def test_quotes_and_separators_are_quoted(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "5.5"))
+    Product.objects.update(name='The "best", a; b é')
+    row = ',interactions,"The ""best"", a; b é",usage,5.5,5.5,,unfinished,2026-11-01T12:00:02-05:00'
+    assert body("daily").splitlines()[1] == f"2026-11-01,bogot-norte{row}"
+    row = ';interactions;"The ""best"", a; b é";usage;5,5;5,5;;unfinished;01/11/2026 12:00:02'
+    assert body("daily", dialect="excel-es").splitlines()[1] == f"01/11/2026;bogot-norte{row}"
+
+
+# The stream
+
+
+@pytest.fixture
+def long(operation: Operation) -> Operation:
+    """A month whose daily report is many chunks."""
+    for day in (1, 2):
+        hear(operation, "interactions", at(day), *[(f"Product {number:05}", f"{day}") for number in range(1500)])
+    return operation
+
+
+def test_a_long_report_comes_in_chunks_and_never_a_row_a_chunk(long: Operation) -> None:
+    header, *chunks = reports.stream("daily", month=NOVEMBER, operations=Operation.objects.all())
+    assert header == b"day,operation,api,product,kind,items,month_to_date,licences,state,as_of\r\n"
+    assert all(len(chunk) > 30_000 for chunk in chunks[:-1])
+    assert all(len(chunk) < 130_000 for chunk in chunks)
+    assert sum(chunk.count(b"\r\n") for chunk in chunks) == 3000
+    assert sum(chunk.count(b"\n") for chunk in chunks) == 3000
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stream_closed_early_leaves_the_connection_usable(long: Operation) -> None:
+    for chunks_read in range(4):
+        stream = reports.stream("daily", month=NOVEMBER, operations=Operation.objects.all())
+        assert isinstance(stream, Generator)
+        for _ in range(chunks_read):
+            next(stream)
+        underneath = connection.connection
+        stream.close()
+        assert len(cells(body("daily"), "day")) == 3000
+        assert connection.connection is underneath
+
+
+def test_an_unknown_dialect_is_refused(operation: Operation) -> None:
+    with pytest.raises(ValueError, match="excel-fr"):
+        body("daily", dialect="excel-fr")

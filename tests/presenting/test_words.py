@@ -1,0 +1,129 @@
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.utils import translation
+
+from usage.models import Interval, Product
+from usage.presenting import words
+from usage.presenting.figures import Change
+from usage.templatetags.figures import percent
+from usage.wolkvox.errors import OUTCOMES
+
+BOGOTA = ZoneInfo("America/Bogota")
+
+
+@pytest.mark.parametrize(
+    ("value", "english", "spanish"),
+    [
+        ("1234.5000", "1,234.5", "1.234,5"),
+        ("1234.0000", "1,234", "1.234"),
+        ("0.0000", "0", "0"),
+        ("99999999999.9999", "99,999,999,999.9999", "99.999.999.999,9999"),
+        ("-5.0000", "-5", "-5"),
+        ("1000000", "1,000,000", "1.000.000"),
+    ],
+)
+def test_numbers_show_their_decimals_as_far_as_they_go(value: str, english: str, spanish: str) -> None:
+    with translation.override("en"):
+        assert words.number(Decimal(value)) == english
+    with translation.override("es"):
+        assert words.number(Decimal(value)) == spanish
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0 min 00 s"),
+        (59, "0 min 59 s"),
+        (3599, "59 min 59 s"),
+        (43500, "12 h 05 min"),
+        (4_000_000, "1,111 h 06 min"),
+    ],
+)
+def test_durations_are_hours_and_minutes(seconds: int, shown: str) -> None:
+    assert words.figure(Decimal(seconds), Product(unit="seconds")) == shown
+
+
+def test_a_duration_has_no_unit_and_no_product_the_catalogues_header() -> None:
+    assert [words.unit(Product(unit=unit)) for unit in ("seconds", "", "calls")] == ["", "", "calls"]
+
+
+def test_a_glance_rounds() -> None:
+    licensed = Product(unit="calls")
+    shown = [words.glance(Decimal(value), licensed) for value in ("491.67", "9.96", "0.04", "7")]
+    assert shown == ["492", "10", "0.04", "7"]
+
+
+def test_months_are_named_in_the_readers_language() -> None:
+    with translation.override("es"):
+        assert words.month_year(date(2026, 11, 1)) == "noviembre de 2026"
+    with translation.override("en"):
+        assert words.month_year(date(2026, 11, 1)) == "November 2026"
+
+
+def test_a_time_has_its_date_unless_it_is_of_today() -> None:
+    now = datetime(2026, 11, 23, 19, 35, tzinfo=UTC)
+    moments = [
+        datetime(2026, 11, 23, 5, 2, tzinfo=UTC),
+        datetime(2026, 11, 23, 4, 59, tzinfo=UTC),
+        datetime(2025, 12, 31, 17, tzinfo=UTC),
+    ]
+    assert [words.moment(at, BOGOTA, now) for at in moments] == ["00:02", "22 Nov 23:59", "31 Dec 2025 12:00"]
+
+
+def test_a_zone_is_named_by_its_place() -> None:
+    assert words.city("America/Argentina/Buenos_Aires") == "Buenos Aires"
+    assert words.city("UTC") == "UTC"
+
+
+def test_every_interval_reads_as_a_phrase() -> None:
+    assert [words.every(minutes) for minutes in Interval] == [
+        "every 5 minutes",
+        "every 10 minutes",
+        "every 15 minutes",
+        "every 30 minutes",
+        "every hour",
+        "every 3 hours",
+        "every 6 hours",
+        "every 12 hours",
+        "every day",
+    ]
+
+
+@pytest.mark.parametrize("outcome", ["good", "token_unreadable", *OUTCOMES])
+def test_every_outcome_has_words(outcome: str) -> None:
+    assert words.of_outcome(outcome).title
+    assert outcome == "good" or words.of_outcome(outcome).advice
+
+
+def test_an_outcome_of_another_version_is_shown_as_it_is() -> None:
+    assert words.of_outcome("eaten_by_wolves").title == "Eaten by wolves"
+
+
+def test_how_long_something_lasted_is_said_roughly() -> None:
+    assert [words.stretch(seconds) for seconds in (20, 600, 5400, 86400, 200_000)] == [
+        "1 min",
+        "10 min",
+        "1.5 h",
+        "24 h",
+        "2 days",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "shown"),
+    [
+        (
+            121,
+            100,
+            '<span class="change notable"><span aria-hidden="true">▲</span><span class="hidden">+</span> 21%</span>',
+        ),
+        (98, 100, '<span class="change"><span aria-hidden="true">▼</span><span class="hidden">−</span> 2%</span>'),
+        (100, 100, '<span class="change"><span aria-hidden="true"></span><span class="hidden"></span> 0%</span>'),
+        (5, 0, "–"),
+    ],
+)
+def test_a_change_has_an_arrow_and_a_sign_for_those_who_hear_it(now: int, then: int, shown: str) -> None:
+    assert percent(Change(day=22, now=Decimal(now), then=Decimal(then), is_whole=False)) == shown

@@ -1,0 +1,167 @@
+"""A person from Finance signs in and walks through the pages, in a real browser under the real policy."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from playwright.sync_api import Page, Response, sync_playwright
+
+from tests.conftest import hear, make_operation, make_user
+from usage.models import Operation
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+PASSWORD = "a long enough password"
+FIRST_VIEW = 150_000
+"""Bytes, compressed, scripts and styles included."""
+
+
+@pytest.fixture
+def operations(transactional_db: None) -> list[Operation]:
+    """Two of them, with the last month's end and this month so far."""
+    now = timezone.now()
+    made = [make_operation("Bogotá"), make_operation("Quito")]
+    for operation in made:
+        begin = now.astimezone(operation.zone).replace(day=1, hour=0, minute=0)
+        midnights = [at for days in range(31) if (at := begin + timedelta(days=days)) < now]
+        for number, at in enumerate([begin - timedelta(hours=1), *midnights, now]):
+            items = [(name, str(100 + number * weight)) for name, weight in (("Email", 90), ("Chat", 7))]
+            hear(operation, "interactions", at, *items)
+            hear(operation, "interaction_licenses", at, ("Interaction licences", str(40 + number // 9)))
+    return made
+
+
+@pytest.fixture
+def person(transactional_db: None) -> User:
+    return make_user("finance", "Finance")
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the browser had to say, a refused or failed request among it."""
+    return []
+
+
+@pytest.fixture
+def responses() -> list[Response]:
+    return []
+
+
+@pytest.fixture
+def page(
+    operations: list[Operation],
+    person: User,
+    live_server: Any,
+    complaints: list[str],
+    responses: list[Response],
+) -> Iterator[Page]:
+    """The overview, reached by the log-in's form. While the browser runs, the database is left alone."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        page = browser.new_page(base_url=live_server.url, locale="en-GB", color_scheme="light")
+        page.on("console", lambda message: complaints.append(f"{page.url}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+        page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
+        page.on("response", lambda response: responses.append(response))  # noqa: PLW0108  a builtin takes no mark
+        page.goto("/")
+        page.get_by_label("User name").fill("finance")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("heading", name="Usage in").wait_for()
+        yield page
+        browser.close()
+
+
+def charts_drawn(page: Page) -> int:
+    """How many, once every canvas of the page is ready."""
+    page.wait_for_function("() => [...document.querySelectorAll('canvas')].every(c => 'ready' in c.dataset)")
+    return page.locator("canvas").count()
+
+
+def is_drawn_on(page: Page, canvas: str) -> bool:
+    script = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(byte => byte > 0)"
+    return bool(page.locator(canvas).first.evaluate(script))
+
+
+def weight(responses: list[Response]) -> int:
+    """Bytes on the wire, with the static files as WhiteNoise sends them: compressed."""
+    return sum(
+        response.request.sizes()["responseBodySize"]
+        if "content-encoding" in response.headers
+        else len(gzip.compress(response.body()))
+        for response in responses
+    )
+
+
+def test_a_walk_through_the_pages(
+    page: Page, complaints: list[str], responses: list[Response], live_server: Any
+) -> None:
+    page.get_by_role("link", name="Bogotá", exact=True).click()
+    page.get_by_role("heading", name="Bogotá", exact=True).wait_for()
+    assert charts_drawn(page) == 4
+    assert is_drawn_on(page, "canvas")
+    page.get_by_text("The figures as a table").first.click()
+    page.get_by_role("region", name="The figures of Chat").wait_for()
+    page.get_by_role("link", name="Email").first.click()
+    page.get_by_role("heading", name="Month to date, by operation").wait_for()
+    assert charts_drawn(page) == 1
+    page.locator(".months summary").click()
+    page.locator(".months li a").last.click()
+    page.wait_for_url("**/products/*/?month=*")
+    assert charts_drawn(page) == 1
+    for name in ("Products", "Status", "Reports", "Overview"):
+        page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
+        page.get_by_role("heading", level=1).wait_for()
+    page.get_by_role("button", name="Español").click()
+    page.wait_for_function("() => document.documentElement.lang === 'es'")
+    page.locator(".who button").last.click()
+    page.wait_for_url("**/accounts/login/")
+    assert {urlsplit(response.url).netloc for response in responses} == {urlsplit(live_server.url).netloc}
+    assert complaints == []
+
+
+def test_charts_follow_a_change_to_dark(page: Page, complaints: list[str]) -> None:
+    page.goto("/operations/bogot/")
+    charts_drawn(page)
+    light = page.locator("canvas").first.evaluate("c => c.toDataURL()")
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("before => document.querySelector('canvas').toDataURL() !== before", arg=light)
+    assert complaints == []
+
+
+@pytest.mark.parametrize("path", ["/", "/operations/bogot/"])
+def test_the_first_view_is_light(page: Page, responses: list[Response], path: str) -> None:
+    responses.clear()
+    page.goto(path)
+    charts_drawn(page)
+    page.wait_for_load_state("networkidle")
+    assert weight(responses) < FIRST_VIEW
+
+
+def test_a_csv_is_downloaded_of_what_was_picked(page: Page, complaints: list[str]) -> None:
+    page.goto("/reports/")
+    page.get_by_text("Choose operations and products").click()
+    page.get_by_label("Quito").check()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download By month as CSV").click()
+    assert download.value.suggested_filename.startswith("monthly-")
+    lines = download.value.path().read_text().splitlines()
+    assert len(lines) == 4
+    assert all("quito" in line for line in lines[1:])
+    assert all("ERR_ABORTED" in complaint for complaint in complaints)  # a download is a navigation that ends
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_nothing_is_wider_than_the_window(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    for path in ("/", "/operations/bogot/", "/products/", "/reports/", "/status/"):
+        page.goto(path)
+        assert (path, page.evaluate("document.documentElement.scrollWidth")) <= (path, width)

@@ -1,0 +1,210 @@
+"""How the feeds are doing, and what to tell of it: on Status all of it, elsewhere only trouble."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from django.db.models import OuterRef, Subquery
+from django.utils.translation import gettext as _
+
+from usage.models import GAP_INTERVALS, GOOD, Feed, Operation, OperationQuerySet, Poll
+
+from . import words
+
+STALLED_AFTER = timedelta(minutes=10)
+"""How long a feed may be overdue before polling as a whole counts as stalled."""
+
+
+class State(StrEnum):
+    """Worst first."""
+
+    FAILING = "failing"
+    STALE = "stale"
+    WAITING = "waiting"
+    OFF = "off"
+    GOOD = "good"
+
+
+@dataclass(frozen=True)
+class FeedState:
+    feed: Feed
+    operation: Operation
+    state: State
+    now: datetime
+
+    @property
+    def outcome(self) -> words.Words | None:
+        """Why it fails, in words."""
+        return words.of_outcome(self.feed.failing_outcome) if self.state == State.FAILING else None
+
+    @property
+    def waits(self) -> bool:
+        """It stays as it is until an administrator acts."""
+        return bool(self.outcome and self.outcome.waits)
+
+    @property
+    def tone(self) -> str:
+        """The class of its colour."""
+        if self.waits:
+            return "bad"
+        return {State.FAILING: "warn", State.STALE: "warn", State.GOOD: "good"}.get(self.state, "quiet")
+
+    @property
+    def is_trouble(self) -> bool:
+        return self.state in (State.FAILING, State.STALE)
+
+    @property
+    def sentence(self) -> str:
+        if self.outcome:
+            since = self._moment(self.feed.failing_since)
+            return _("%(what)s since %(time)s") % {"what": self.outcome.title, "time": since}
+        if self.state == State.STALE:
+            return _("Nothing heard since %(time)s") % {"time": self._moment(self.feed.last_good_poll_at)}
+        return {
+            State.WAITING: _("First figures are on their way"),
+            State.OFF: _("Polling is switched off"),
+            State.GOOD: _("Good"),
+        }[self.state]
+
+    @property
+    def who(self) -> str:
+        """Who mends it."""
+        if self.waits:
+            return _("An administrator has to act.")
+        return _("It is tried again by itself.") if self.state == State.FAILING else ""
+
+    @property
+    def rank(self) -> tuple[bool, int, datetime]:
+        since = self.feed.failing_since or self.feed.last_good_poll_at or self.now
+        return not self.waits, list(State).index(self.state), since
+
+    def _moment(self, at: datetime | None) -> str:
+        return words.moment(at or self.now, self.operation.zone, self.now)
+
+
+def state_of(feed: Feed, operation: Operation, now: datetime) -> FeedState:
+    if not operation.is_active or not feed.is_enabled:
+        state = State.OFF
+    elif feed.failing_since:
+        state = State.FAILING
+    elif feed.last_good_poll_at is None:
+        state = State.WAITING
+    elif now - feed.last_good_poll_at > feed.pace * GAP_INTERVALS:
+        state = State.STALE
+    else:
+        state = State.GOOD
+    return FeedState(feed, operation, state, now)
+
+
+@dataclass(frozen=True)
+class Health:
+    """An operation's feeds in one: what is to be told of them, if anything, and how many others are in other trouble.
+
+    That a feed waits for its first figures is told only where no other has any.
+    """
+
+    worst: FeedState | None
+    others: int
+    heard: datetime | None
+
+    @property
+    def is_trouble(self) -> bool:
+        return self.worst is not None and self.worst.is_trouble
+
+    @property
+    def rank(self) -> tuple[bool, int, datetime]:
+        """The worst first; what has nothing to tell, last."""
+        return self.worst.rank if self.worst else (True, len(State), datetime.max.replace(tzinfo=UTC))
+
+    @property
+    def is_told(self) -> bool:
+        """Whether a page that has figures has something to say of the feeds."""
+        return self.worst is not None and self.worst.state != State.WAITING
+
+
+def health_of(operation: Operation, feeds: Iterable[Feed], now: datetime) -> Health:
+    feeds = list(feeds)
+    heard = max((feed.last_good_poll_at for feed in feeds if feed.last_good_poll_at), default=None)
+    states = [state_of(feed, operation, now) for feed in feeds if feed.is_enabled]
+    telling = [state for state in states if state.is_trouble or state.state == State.OFF or not heard]
+    worst = min(telling, key=lambda state: state.rank, default=None)
+    others = [state for state in states if state.is_trouble and worst and not _is_same(state, worst)]
+    return Health(worst, len(others), heard)
+
+
+def _is_same(state: FeedState, worst: FeedState) -> bool:
+    """The same trouble: one refused token fails every feed of its operation."""
+    return (state.state, state.feed.failing_outcome) == (worst.state, worst.feed.failing_outcome)
+
+
+# Status
+
+
+@dataclass(frozen=True)
+class StatusRow:
+    """A feed's state, and how many rows its last good poll had."""
+
+    state: FeedState
+    rows: int | None
+
+    @property
+    def feed(self) -> Feed:
+        return self.state.feed
+
+
+@dataclass(frozen=True)
+class OperationStatus:
+    operation: Operation
+    rows: Sequence[StatusRow]
+
+    @property
+    def urgency(self) -> tuple[bool, bool, bool]:
+        """What an administrator must look at comes first, then other trouble."""
+        waits = self.is_another or any(row.state.waits for row in self.rows)
+        return not waits, not any(row.state.is_trouble for row in self.rows), not self.is_another
+
+    @property
+    def is_another(self) -> bool:
+        """The vendor has answered under another name: the token may be another customer's."""
+        return bool(self.operation.other_vendor_name)
+
+
+@dataclass(frozen=True)
+class Status:
+    operations: Sequence[OperationStatus]
+
+    @property
+    def count(self) -> int:
+        return sum(len(status.rows) for status in self.operations)
+
+    @property
+    def troubled(self) -> list[FeedState]:
+        """Worst first."""
+        states = [row.state for status in self.operations for row in status.rows if row.state.is_trouble]
+        return sorted(states, key=lambda state: state.rank)
+
+
+def status(operations: OperationQuerySet, now: datetime) -> Status:
+    """Every enabled feed, by operation, those in trouble first: two queries."""
+    polls = Poll.objects.filter(feed=OuterRef("pk"), outcome=GOOD).order_by("-started_at", "-id")
+    feeds = (
+        Feed.objects.filter(operation__in=operations, is_enabled=True)
+        .annotate(last_rows=Subquery(polls.values("rows")[:1]))
+        .order_by("operation", "interval", "id")
+    )
+    found: dict[int, tuple[Operation, list[StatusRow]]] = {
+        operation.pk: (operation, []) for operation in operations.defer("token_encrypted")
+    }
+    for feed in feeds:
+        operation, rows = found[feed.operation_id]
+        rows.append(StatusRow(state_of(feed, operation, now), feed.last_rows))
+    return Status(sorted((OperationStatus(*its) for its in found.values()), key=lambda its: its.urgency))
+
+
+def is_stalled(now: datetime) -> bool:
+    """Some feed is overdue by more than any queue would explain."""
+    overdue = Feed.objects.filter(is_enabled=True, operation__is_active=True, next_due_at__lt=now - STALLED_AFTER)
+    return overdue.exists()

@@ -1,0 +1,242 @@
+"""A month, and a product's month in an operation: the arithmetic that pages show. Nothing here asks the database.
+
+Days are numbers of their month, from 1. Figures stay decimals.
+"""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from functools import cached_property
+
+from usage.models import Feed, MonthlyUsage, Operation, Product
+from usage.wolkvox.catalogue import APIS
+
+Amounts = Sequence[Decimal | None]
+"""A month's days from the 1st, None where nothing is known."""
+
+ORDER = {name: number for number, name in enumerate(sorted(APIS, key=lambda name: APIS[name].licensed_by is None))}
+"""The catalogue's order, but first what is held against licences."""
+
+
+# Months
+
+
+@dataclass(frozen=True)
+class Months:
+    """The month that a page shows, among those with figures: the latest first."""
+
+    chosen: date
+    known: Sequence[date]
+    default: date
+
+    @property
+    def is_default(self) -> bool:
+        return self.chosen == self.default
+
+    @property
+    def before(self) -> date:
+        """The month that the chosen one is held against, known or not."""
+        return month_before(self.chosen)
+
+    @property
+    def previous(self) -> date | None:
+        return max((month for month in self.known if month < self.chosen), default=None)
+
+    @property
+    def next(self) -> date | None:
+        return min((month for month in self.known if month > self.chosen), default=None)
+
+
+def choose_month(asked: date | None, known: Iterable[date], today: date) -> Months:
+    """The month asked for, which must be known, else today's, else the latest with figures."""
+    known = sorted(known, reverse=True)
+    current = today.replace(day=1)
+    default = current if current in known or not known else known[0]
+    return Months(asked or default, known, default)
+
+
+def month_before(month: date) -> date:
+    return (month - timedelta(days=1)).replace(day=1)
+
+
+def length_of(month: date) -> int:
+    return calendar.monthrange(month.year, month.month)[1]
+
+
+# A product's month in an operation
+
+
+@dataclass(frozen=True)
+class Change:
+    """The month to date at the end of a day, and at the end of the same day a month before."""
+
+    day: int
+    now: Decimal
+    then: Decimal
+    is_whole: bool
+
+    @property
+    def percent(self) -> int | None:
+        """Whole percent; None where there was nothing to compare with."""
+        if not self.then:
+            return None
+        return int(((self.now - self.then) * 100 / self.then).quantize(Decimal(1), ROUND_HALF_UP))
+
+    @property
+    def is_notable(self) -> bool:
+        return self.percent is not None and abs(self.percent) >= 10
+
+
+@dataclass(frozen=True)
+class Licences:
+    """A month's licences: the last figure, the first known, and each day's."""
+
+    last: Decimal
+    first: Decimal
+    by_day: Amounts
+
+    @property
+    def change(self) -> Decimal:
+        return self.last - self.first
+
+
+@dataclass(frozen=True)
+class ProductMonth:
+    """A product's month in an operation, beside the month before and the licences."""
+
+    operation: Operation
+    product: Product
+    usage: MonthlyUsage
+    before: MonthlyUsage | None
+    licences: Licences | None
+    licences_before: Decimal | None
+    feed: Feed | None
+    now: datetime
+
+    @cached_property
+    def has_ended(self) -> bool:
+        return has_ended(self.usage.month, self.operation, self.now)
+
+    @cached_property
+    def heard(self) -> datetime:
+        """The last good poll behind the figure."""
+        return self.usage.as_of
+
+    @cached_property
+    def unfinished(self) -> int | None:
+        """The day that a count was heard in the middle of, while the month runs."""
+        if self.has_ended or not self.product.is_usage:
+            return None
+        return last_complete_day(self.usage, self.operation, self.now) + 1
+
+    @cached_property
+    def change(self) -> Change | None:
+        return change(self.usage, self.before, self.operation, self.now)
+
+    @property
+    def per_licence(self) -> Decimal | None:
+        return per_licence(self.usage.items, self.licences.last if self.licences else None)
+
+    @property
+    def per_licence_before(self) -> Decimal | None:
+        return per_licence(self.before.items, self.licences_before) if self.before else None
+
+    @property
+    def days_so_far(self) -> int:
+        """How many days of the month have begun."""
+        last = length_of(self.usage.month)
+        return last if self.has_ended else min(last, self.now.astimezone(self.operation.zone).day)
+
+    @property
+    def missing(self) -> list[int]:
+        """The days before today of which nothing is known."""
+        return self._unknown(self.usage.to_date_by_day if self.product.is_usage else self.usage.items_by_day)
+
+    @property
+    def unknown_days(self) -> list[int]:
+        """The days before today whose own use is not known: the missing ones, and those after one."""
+        return self._unknown(self.usage.items_by_day)
+
+    def _unknown(self, by_day: Sequence[str | None]) -> list[int]:
+        days = self.days_so_far if self.has_ended else self.days_so_far - 1
+        return [day for day in range(1, days + 1) if at(by_day, day) is None]
+
+
+def has_ended(month: date, operation: Operation, now: datetime) -> bool:
+    """Whether the month is over in the operation's zone."""
+    return now.astimezone(operation.zone).date() > month.replace(day=length_of(month))
+
+
+def last_complete_day(usage: MonthlyUsage, operation: Operation, now: datetime) -> int:
+    """The last day that a month's figure covers to its end: 0 on the first day."""
+    if has_ended(usage.month, operation, now):
+        return length_of(usage.month)
+    return max(0, (usage.as_of.astimezone(operation.zone).date() - usage.month).days)
+
+
+def change(usage: MonthlyUsage, before: MonthlyUsage | None, operation: Operation, now: datetime) -> Change | None:
+    """Against as many complete days of the month before, or month against month; None where either is unknown."""
+    day = last_complete_day(usage, operation, now)
+    is_whole = day == length_of(usage.month)
+    if before is None or day == 0:
+        return None
+    present = at(usage.to_date_by_day, day)
+    past = at(before.to_date_by_day, length_of(before.month) if is_whole else day)
+    return None if present is None or past is None else Change(day, present, past, is_whole)
+
+
+def per_licence(items: Decimal, licences: Decimal | None) -> Decimal | None:
+    return items / licences if licences else None
+
+
+def at(by_day: Sequence[str | None], day: int) -> Decimal | None:
+    text = by_day[day - 1] if day <= len(by_day) else None
+    return None if text is None else Decimal(text)
+
+
+def amounts(by_day: Sequence[str | None]) -> Amounts:
+    return [None if text is None else Decimal(text) for text in by_day]
+
+
+def licences_of(gauge: MonthlyUsage | None) -> Licences | None:
+    if gauge is None:
+        return None
+    by_day = amounts(gauge.items_by_day)
+    known = [items for items in by_day if items is not None]
+    return Licences(gauge.items, known[0] if known else gauge.items, by_day)
+
+
+def product_months(
+    usages: Iterable[MonthlyUsage],
+    month: date,
+    operations: dict[int, Operation],
+    of_feeds: Iterable[Feed],
+    now: datetime,
+) -> list[ProductMonth]:
+    """The rows of `month`, put beside those of the month before; each of `usages` with its product."""
+    found = {(row.operation_id, row.product_id, row.month): row for row in usages}
+    feed_of = {(feed.operation_id, feed.api): feed for feed in of_feeds}
+    before = month_before(month)
+    rows = []
+    for (operation_id, product_id, its_month), usage in found.items():
+        if its_month != month or not usage.product.is_counted:
+            continue
+        gauge = usage.product.licensed_by_id or 0
+        past_licences = found.get((operation_id, gauge, before))
+        rows.append(
+            ProductMonth(
+                operation=operations[operation_id],
+                product=usage.product,
+                usage=usage,
+                before=found.get((operation_id, product_id, before)),
+                licences=licences_of(found.get((operation_id, gauge, month))),
+                licences_before=past_licences.items if past_licences else None,
+                feed=feed_of.get((operation_id, usage.product.api)),
+                now=now,
+            )
+        )
+    return sorted(rows, key=lambda row: (ORDER[row.product.api], row.product.name, row.product.pk))

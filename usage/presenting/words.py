@@ -1,0 +1,211 @@
+"""Figures, times and outcomes in the reader's language."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from zoneinfo import ZoneInfo
+
+from django.utils.formats import date_format, number_format
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
+
+from usage.models import GOOD, TOKEN_UNREADABLE, Product
+from usage.wolkvox.catalogue import APIS
+from usage.wolkvox.errors import OUTCOMES
+
+DURATION = "seconds"
+
+# Figures
+
+
+def number(value: Decimal | int) -> str:
+    """With its decimals as far as they go: 1234.5000 is 1,234.5 and 1234.0000 is 1,234."""
+    return str(number_format(f"{Decimal(value).normalize():f}", force_grouping=True))
+
+
+def duration(seconds: Decimal) -> str:
+    """Hours and minutes; under an hour minutes and seconds. The exact seconds are in the CSV."""
+    whole = int(seconds.quantize(Decimal(1), ROUND_HALF_UP))
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours:
+        return _("%(hours)s h %(minutes)s min") % {"hours": number(hours), "minutes": f"{minutes:02}"}
+    return _("%(minutes)s min %(seconds)s s") % {"minutes": minutes, "seconds": f"{whole % 60:02}"}
+
+
+def figure(value: Decimal, product: Product) -> str:
+    """An amount of a product, without its unit unless it is a duration."""
+    return duration(value) if product.unit == DURATION else number(value)
+
+
+def unit(product: Product) -> str:
+    """Empty for a duration, whose figures name their units."""
+    return _(product.unit) if product.unit and product.unit != DURATION else ""
+
+
+def amount(value: Decimal, product: Product) -> str:
+    """A figure with its unit, for a sentence."""
+    named = unit(product)
+    shown = figure(value, product)
+    return _("%(figure)s %(unit)s") % {"figure": shown, "unit": named} if named else shown
+
+
+def rounded(value: Decimal) -> Decimal:
+    """As many decimals as a glance can use: none from 10 on, one from 1 on, two below."""
+    places = 0 if abs(value) >= 10 else 1 if abs(value) >= 1 else 2
+    return value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+
+
+def glance(value: Decimal, product: Product) -> str:
+    """A quotient of figures, rounded."""
+    return duration(value) if product.unit == DURATION else number(rounded(value))
+
+
+def signed(value: Decimal) -> str:
+    """With a plus, or a minus as wide as one."""
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{number(abs(value))}"
+
+
+def api_title(name: str) -> str:
+    return _(APIS[name].title)
+
+
+# Days and times
+
+
+def month_year(month: date) -> str:
+    """November 2026, noviembre de 2026."""
+    return date_format(month, "YEAR_MONTH_FORMAT")
+
+
+def month_name(month: date) -> str:
+    return date_format(month, "F")
+
+
+def day_and_month(day: date) -> str:
+    return date_format(day, "j M")
+
+
+def moment(at: datetime, zone: ZoneInfo, now: datetime) -> str:
+    """A time of the zone's today, else with its date: 14:35, 22 Nov 09:02, 31 Dec 2025 23:59."""
+    there, today = at.astimezone(zone), now.astimezone(zone)
+    if there.date() == today.date():
+        return date_format(there, "H:i")
+    return date_format(there, "j M H:i" if there.year == today.year else "j M Y H:i")
+
+
+def city(zone: str) -> str:
+    """The place that names a time zone: “Buenos Aires” of America/Argentina/Buenos_Aires."""
+    return zone.rsplit("/", 1)[-1].replace("_", " ")
+
+
+def every(minutes: int) -> str:
+    """How often a feed is read: every 5 minutes, every hour, every 3 hours, every day."""
+    if minutes % 1440 == 0:
+        return ngettext("every day", "every %(number)s days", minutes // 1440) % {"number": minutes // 1440}
+    if minutes % 60 == 0:
+        return ngettext("every hour", "every %(number)s hours", minutes // 60) % {"number": minutes // 60}
+    return ngettext("every minute", "every %(number)s minutes", minutes) % {"number": minutes}
+
+
+def stretch(seconds: int) -> str:
+    """How long something lasted, roughly: for a person."""
+    if seconds >= 2 * 86400:
+        return _("%(days)s days") % {"days": number(round(seconds / 86400))}
+    if seconds >= 3600:
+        return _("%(hours)s h") % {"hours": number(rounded(Decimal(seconds) / Decimal(3600)))}
+    return _("%(minutes)s min") % {"minutes": number(max(1, round(seconds / 60)))}
+
+
+# Outcomes
+
+
+@dataclass(frozen=True)
+class Words:
+    """An outcome for people. `waits` says that it stays until an administrator acts."""
+
+    title: str
+    advice: str
+    waits: bool = False
+
+
+_OWN = {
+    GOOD: Words(gettext_noop("Good"), ""),
+    TOKEN_UNREADABLE: Words(
+        gettext_noop("Token can't be decrypted"),
+        gettext_noop("Bring back the key in TOKEN_ENCRYPTION_KEYS that encrypted it, or paste the token again."),
+        waits=True,
+    ),
+}
+
+
+def of_outcome(outcome: str) -> Words:
+    """What a poll's outcome means and what to do about it."""
+    if outcome in _OWN:
+        words = _OWN[outcome]
+    elif outcome in OUTCOMES:
+        error = OUTCOMES[outcome]
+        words = Words(error.title, error.advice, waits=not error.passes)
+    else:
+        return Words(capfirst(outcome.replace("_", " ")), "")
+    return Words(_(words.title), _(words.advice) if words.advice else "", words.waits)
+
+
+# Reports
+
+
+_COLUMNS = {
+    "month": gettext_noop("The month, such as 2026-11."),
+    "day": gettext_noop("The day, in the operation's time zone."),
+    "operation": gettext_noop("The operation's short name, as in the address of its page."),
+    "api": gettext_noop("The vendor's API that told the figure."),
+    "product": gettext_noop("What was used, or licensed."),
+    "kind": gettext_noop("usage counts up through the month; licences and active count are as last told."),
+    "monthly.items": gettext_noop("Of usage, the month to date; of licences, the last figure."),
+    "daily.items": gettext_noop(
+        "Of usage, what the day used: empty where the day before is unknown. Of licences, the day's last figure."
+    ),
+    "snapshots.items": gettext_noop("The figure, as the vendor told it."),
+    "highest": gettext_noop("Of usage, the busiest whole day; of licences, the highest figure."),
+    "lowest": gettext_noop("Of usage, the quietest whole day; of licences, the lowest figure."),
+    "month_to_date": gettext_noop("What the month had used by the end of that day."),
+    "monthly.licences": gettext_noop("The month's last figure of the licences; empty where none is known."),
+    "daily.licences": gettext_noop("That day's figure of the licences; empty where none is known."),
+    "items_per_licence": gettext_noop("Items divided by licences."),
+    "monthly.state": gettext_noop("open, closing or closed; a closed month never changes."),
+    "daily.state": gettext_noop(
+        "gap: what the day used is unknown. unfinished: the day was not over. restated: a figure fell. "
+        "complete: none of these."
+    ),
+    "as_of": gettext_noop("When the last good poll behind the figure was."),
+    "gap_seconds": gettext_noop("Seconds of the month without a good poll."),
+    "vendor_date": gettext_noop("The date that the vendor wrote, as it came."),
+    "first_seen": gettext_noop("When the vendor was first seen telling this figure."),
+    "last_seen": gettext_noop("When it was last seen telling it."),
+    "poll": gettext_noop("The number of the poll that first saw it."),
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """A CSV for people: what a row of it is, and its columns with what each means."""
+
+    name: str
+    title: str
+    rows: str
+    columns: list[tuple[str, str]]
+
+
+def report(name: str, columns: tuple[str, ...]) -> Report:
+    title, rows = {
+        "monthly": (_("By month"), _("One row for each product of each operation: the month's totals.")),
+        "daily": (_("By day"), _("One row for each day of each product of each operation.")),
+        "snapshots": (
+            _("As the vendor told it"),
+            _("One row for each figure that the vendor showed, and from when until when it showed it."),
+        ),
+    }[name]
+    meanings = [(column, _(_COLUMNS.get(f"{name}.{column}") or _COLUMNS[column])) for column in columns]
+    return Report(name, title, rows, meanings)

@@ -1,0 +1,265 @@
+"""Parse, ask `presenting`, render. What is wrong with an address is said in a sentence, as 400 or 404."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import date, datetime
+from functools import wraps
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import Error as DatabaseFailure
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.urls import Resolver404
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import cache_control, never_cache
+from django.views.decorators.gzip import gzip_page
+from django.views.decorators.http import require_safe
+
+from usage.models import Operation, OperationQuerySet, Product
+from usage.presenting import charts, feeds, queries, words
+from usage.presenting import reports as csv
+from usage.presenting.figures import Months, choose_month
+
+View = Callable[..., HttpResponse]
+
+NAMED_MONTHS = 12
+"""How many of the months with figures a 404 names."""
+
+
+# Who and which
+
+
+def page(view: View) -> View:
+    """A page for people with a role: compressed, and kept by nobody but their browser."""
+
+    @wraps(view)
+    def allowed(request: HttpRequest, **parts: Any) -> HttpResponse:
+        require(request, "usage.view_pages")
+        return view(request, **parts)
+
+    return require_safe(cache_control(private=True, no_cache=True)(gzip_page(allowed)))
+
+
+def require(request: HttpRequest, permission: str) -> None:
+    if request.user.has_perm(permission):
+        return
+    if permission == "usage.download_reports" and request.user.has_perm("usage.view_pages"):
+        raise PermissionDenied(_("Reports are for the Finance role. An administrator can give it to you."))
+    raise PermissionDenied(_("Your account has no role yet. An administrator must give it one."))
+
+
+def visible(request: HttpRequest) -> OperationQuerySet:
+    return Operation.objects.visible_to(request.user)
+
+
+def asked_month(request: HttpRequest) -> date | None:
+    text = request.GET.get("month")
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text) or text < "0001":
+        raise BadRequest(_("A month in an address is a year and a month, such as ?month=2026-11."))
+    return date(int(text[:4]), int(text[5:]), 1)
+
+
+def months(request: HttpRequest, known: Iterable[date], zone: ZoneInfo | None = None) -> Months:
+    """The month of a page, which must be one with figures."""
+    known = list(known)
+    asked = asked_month(request)
+    if asked and asked not in known:
+        raise Http404(no_such_month(asked, known))
+    return choose_month(asked, known, timezone.localdate(timezone=zone))
+
+
+def no_such_month(asked: date, known: Iterable[date]) -> str:
+    names = [words.month_year(month) for month in sorted(known, reverse=True)]
+    if not names:
+        return _("There are no figures for %(month)s, nor for any other month yet.") % {
+            "month": words.month_year(asked)
+        }
+    return _("There are no figures for %(month)s. The latest months with figures: %(known)s.") % {
+        "month": words.month_year(asked),
+        "known": ", ".join(names[:NAMED_MONTHS]),
+    }
+
+
+def show(request: HttpRequest, template: str, now: datetime, **context: Any) -> HttpResponse:
+    return render(request, f"usage/{template}.html", {"now": now, **context})
+
+
+# Pages
+
+
+@page
+def overview(request: HttpRequest) -> HttpResponse:
+    now, operations = timezone.now(), visible(request)
+    chosen = months(request, queries.months_of(operations))
+    return show(request, "overview", now, months=chosen, overview=queries.overview(operations, chosen.chosen, now))
+
+
+@page
+def operation(request: HttpRequest, slug: str) -> HttpResponse:
+    now = timezone.now()
+    found = queries.operation_with_months(visible(request), slug)
+    if found is None:
+        raise Http404(_("There is no operation at this address, or it is not open to you."))
+    its, known = found
+    chosen = months(request, known, its.zone)
+    read = queries.operation_page(its, chosen.chosen, now)
+    return show(request, "operation", now, months=chosen, page=read, charts=charts.operation_charts(read))
+
+
+@page
+def products(request: HttpRequest) -> HttpResponse:
+    now, operations = timezone.now(), visible(request)
+    chosen = months(request, queries.months_of(operations))
+    return show(request, "products", now, months=chosen, apis=queries.products(operations, chosen.chosen))
+
+
+@page
+def product(request: HttpRequest, pk: int) -> HttpResponse:
+    now, operations = timezone.now(), visible(request)
+    its = Product.objects.filter(pk=pk, is_counted=True).first()
+    known = queries.months_of(operations, its) if its else []
+    if its is None or not known:
+        raise Http404(_("There is no product at this address, or none that is open to you."))
+    chosen = months(request, known)
+    rows = queries.product_page(its, operations, chosen.chosen, now)
+    drawn = {"comparison": charts.comparison(rows)}
+    return show(request, "product", now, months=chosen, product=its, rows=rows, charts=drawn)
+
+
+@page
+def status(request: HttpRequest) -> HttpResponse:
+    now = timezone.now()
+    return show(request, "status", now, status=feeds.status(visible(request), now))
+
+
+# Reports
+
+
+@require_safe
+@cache_control(private=True, no_cache=True)
+@gzip_page
+def reports(request: HttpRequest) -> HttpResponse:
+    require(request, "usage.download_reports")
+    now, operations = timezone.now(), visible(request)
+    chosen = months(request, queries.months_of(operations))
+    return show(
+        request,
+        "reports",
+        now,
+        months=chosen,
+        reports=[words.report(name, columns) for name, columns in csv.COLUMNS.items()],
+        operations=operations.only("name", "slug"),
+        products=queries.products_with_figures(operations, chosen.chosen),
+        picked_operations={operation.slug for operation in asked_operations(request, operations)},
+        picked_products=set(asked_products(request, operations) or []),
+    )
+
+
+@require_safe
+def report_csv(request: HttpRequest, name: str) -> StreamingHttpResponse:
+    require(request, "usage.download_reports")
+    if name not in csv.COLUMNS:
+        raise Http404(_("There is no such report. There are: %(names)s.") % {"names": ", ".join(csv.COLUMNS)})
+    dialect = request.GET.get("dialect", "")
+    if dialect not in csv.DIALECTS:
+        raise BadRequest(_("A dialect is excel-es, or none at all for a plain CSV."))
+    operations = visible(request)
+    month = report_month(request, operations)
+    stream = csv.stream(
+        name,
+        month=month,
+        operations=asked_operations(request, operations),
+        products=asked_products(request, operations),
+        dialect=dialect,
+    )
+    return StreamingHttpResponse(
+        stream,
+        content_type="text/csv; charset=utf-8",
+        headers={
+            "Content-Disposition": f'attachment; filename="{name}-{month:%Y-%m}.csv"',
+            "Cache-Control": "private, no-store",
+        },
+    )
+
+
+def report_month(request: HttpRequest, operations: OperationQuerySet) -> date:
+    """The current month unless another one is asked for, which must have figures."""
+    asked = asked_month(request)
+    if asked is None:
+        return timezone.localdate().replace(day=1)
+    known = queries.months_of(operations)
+    if asked not in known:
+        raise Http404(no_such_month(asked, known))
+    return asked
+
+
+def asked_operations(request: HttpRequest, operations: OperationQuerySet) -> OperationQuerySet:
+    """Those of ?operation=, else all."""
+    slugs = set(request.GET.getlist("operation"))
+    if not slugs:
+        return operations
+    picked = operations.filter(slug__in=[slug for slug in slugs if re.fullmatch(r"[-\w]{1,100}", slug, re.ASCII)])
+    if picked.count() < len(slugs):
+        raise Http404(_("An operation in this address does not exist, or is not open to you."))
+    return picked
+
+
+def asked_products(request: HttpRequest, operations: OperationQuerySet) -> list[int] | None:
+    """The ids of ?product=; None stands for all."""
+    texts = set(request.GET.getlist("product"))
+    if not texts:
+        return None
+    if not all(re.fullmatch(r"[0-9]{1,18}", text) for text in texts):
+        raise BadRequest(_("A product in an address is a number, such as ?product=12."))
+    ids = {int(text) for text in texts}
+    if queries.products_with_figures(operations).filter(pk__in=ids).count() < len(ids):
+        raise Http404(_("A product in this address does not exist, or has no figures that are open to you."))
+    return sorted(ids)
+
+
+# Without a log-in
+
+
+@login_not_required
+@never_cache
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """For a monitor: what is wrong, without a name in it."""
+    try:
+        wrong = _("Polling has stalled.") if feeds.is_stalled(timezone.now()) else ""
+    except DatabaseFailure:
+        wrong = _("The database does not answer.")
+    return HttpResponse(wrong or "ok", status=503 if wrong else 200, content_type="text/plain; charset=utf-8")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    sentence = said(exception) if isinstance(exception, BadRequest) else ""
+    return refuse(
+        request, 400, _("This address can't be read"), sentence or _("Something in it is not as it should be.")
+    )
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return refuse(request, 403, _("Not open to you"), said(exception) or _("Your role doesn't allow this."))
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    sentence = "" if isinstance(exception, Resolver404) else said(exception)
+    return refuse(request, 404, _("Not found"), sentence or _("There is no page at this address."))
+
+
+def refuse(request: HttpRequest, status: int, title: str, sentence: str) -> HttpResponse:
+    return render(request, "error.html", {"title": title, "sentence": sentence}, status=status)
+
+
+def said(exception: Exception) -> str:
+    """The sentence that an exception was raised with."""
+    return str(exception.args[0]) if exception.args and isinstance(exception.args[0], str) else ""
