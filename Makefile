@@ -68,7 +68,7 @@ test: .venv/installed-dev data/static/staticfiles.json ## every test, on SQLite 
 	$(bin)/python -m pytest -m "browser or process"
 	$(bin)/python tests/with_postgres.py $(bin)/python -m pytest -m "not browser and not process" -n auto
 
-check: production := $(no-secrets) DEBUG= DATABASE_URL=sqlite://:memory: REDIS_URL= \
+check: production := $(no-secrets) DEBUG= DATABASE_URL=sqlite:///data/checked.sqlite3 REDIS_URL= \
 	ALLOWED_HOSTS=dashboard.example.com CSRF_TRUSTED_ORIGINS=https://dashboard.example.com
 check: .venv/installed-dev ## style, types, migrations, settings, translations, images, locks
 	@$(call apt-install,$(gettext))

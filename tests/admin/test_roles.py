@@ -20,7 +20,9 @@ def test_the_roles_may_what_they_should(db: None) -> None:
     assert roles["Managers"] == {"usage.view_pages"}
     assert roles["Finance"] == {"usage.view_pages", "usage.download_reports"}
     own = {f"usage.{one.codename}" for one in Permission.objects.filter(content_type__app_label="usage")}
-    people = {f"auth.{act}_user" for act in ("view", "add", "change", "delete")} | {"auth.view_group"}
+    people = {f"auth.{act}_user" for act in ("view", "add", "change", "delete")} | {
+        f"auth.{act}_group" for act in ("view", "add", "change")
+    }
     assert roles["Administrators"] == own | people
     assert roles["Finance"] < own
 

@@ -1,7 +1,10 @@
 """The three roles. A role's permissions may be changed in admin afterwards: no later migration resets them."""
 
+from typing import Any
+
 from django.contrib.auth.management import create_permissions
 from django.db import migrations
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import Q
 
 ROLES = {
@@ -9,11 +12,11 @@ ROLES = {
     "Finance": Q(content_type__app_label="usage", codename__in=["view_pages", "download_reports"]),
     "Administrators": Q(content_type__app_label="usage")
     | Q(content_type__app_label="auth", content_type__model="user")
-    | Q(content_type__app_label="auth", codename="view_group"),
+    | Q(content_type__app_label="auth", codename__in=["add_group", "change_group", "view_group"]),
 }
 
 
-def make_permissions(apps, alias):
+def make_permissions(apps: Any, alias: str) -> None:
     """Those of `usage` and `auth`: Django itself makes them only after the last migration."""
     for label in ("usage", "auth"):
         config = apps.get_app_config(label)
@@ -22,7 +25,7 @@ def make_permissions(apps, alias):
         config.models_module = None
 
 
-def add_roles(apps, schema_editor):
+def add_roles(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     alias = schema_editor.connection.alias
     make_permissions(apps, alias)
     groups = apps.get_model("auth", "Group").objects.using(alias)
@@ -31,7 +34,7 @@ def add_roles(apps, schema_editor):
         groups.get_or_create(name=name)[0].permissions.add(*permissions.filter(granted))
 
 
-def remove_roles(apps, schema_editor):
+def remove_roles(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     apps.get_model("auth", "Group").objects.using(schema_editor.connection.alias).filter(name__in=ROLES).delete()
 
 
