@@ -30,6 +30,9 @@ DIGITS, PLACES = 15, 4
 """SQLite keeps a decimal as a double, which holds 15 digits exactly: no figure may have more."""
 
 
+API_CHOICES = [(name, _(api.title)) for name, api in APIS.items()]
+
+
 def items_field(*, null: bool = False) -> models.DecimalField[Any, Any]:
     return models.DecimalField(max_digits=DIGITS, decimal_places=PLACES, null=null)
 
@@ -149,7 +152,7 @@ class Feed(models.Model):
         DAY = "day", _("the day")
 
     operation = models.ForeignKey(Operation, models.CASCADE, related_name="feeds", verbose_name=_("operation"))
-    api = models.CharField(_("API"), max_length=32, choices=[(name, api.title) for name, api in APIS.items()])
+    api = models.CharField(_("API"), max_length=32, choices=API_CHOICES)
     interval = models.PositiveSmallIntegerField(_("every"), choices=Interval, default=Interval.HOUR)
     is_enabled = models.BooleanField(_("polled"), default=False)
     counts = models.CharField(
@@ -252,7 +255,7 @@ class Product(models.Model):
         LICENCES = Kind.LICENCES, _("licences")
         ACTIVE_COUNT = Kind.ACTIVE_COUNT, _("active count")
 
-    api = models.CharField(_("API"), max_length=32, choices=[(name, api.title) for name, api in APIS.items()])
+    api = models.CharField(_("API"), max_length=32, choices=API_CHOICES)
     description = models.CharField(_("description"), max_length=200)
     name = models.CharField(_("shown name"), max_length=200)
     unit = models.CharField(_("unit"), max_length=40, blank=True)

@@ -74,6 +74,9 @@ def api_title(name: str) -> str:
 
 # Days and times
 
+ACCENTED = {"Asuncion": "Asunción", "Bogota": "Bogotá", "Panama": "Panamá", "Sao Paulo": "São Paulo"}
+"""Zones are named in ASCII, their cities are not."""
+
 
 def month_year(month: date) -> str:
     """November 2026, noviembre de 2026."""
@@ -98,7 +101,8 @@ def moment(at: datetime, zone: ZoneInfo, now: datetime) -> str:
 
 def city(zone: str) -> str:
     """The place that names a time zone: “Buenos Aires” of America/Argentina/Buenos_Aires."""
-    return zone.rsplit("/", 1)[-1].replace("_", " ")
+    name = zone.rsplit("/", 1)[-1].replace("_", " ")
+    return ACCENTED.get(name, name)
 
 
 def every(minutes: int) -> str:
