@@ -114,6 +114,14 @@ def test_rows_dated_by_day_are_days_of_their_own(operation: Operation) -> None:
     assert month_of(operation, "Email").items == 27
 
 
+def test_the_sums_of_later_days_follow_a_day_that_changed_before_them(operation: Operation) -> None:
+    hear(operation, "interactions", at(2), ("Email", "10", "2026-11-01"), ("Email", "7", "2026-11-02"))
+    hear(operation, "interactions", at(2, 13), ("Email", "12", "2026-11-01"), ("Email", "7", "2026-11-02"))
+    assert days(operation, "Email") == {1: ("12", "12"), 2: ("7", "19")}
+    assert month_of(operation, "Email").items == 19
+    assert list(rebuild(write=False)) == []
+
+
 def test_a_feed_that_counts_the_day_sums_its_days(operation: Operation) -> None:
     Feed.objects.filter(api="interactions").update(counts=Feed.Counts.DAY)
     for day, items in ((1, "10"), (2, "4"), (4, "6")):
@@ -199,8 +207,10 @@ def test_a_clock_set_back_loses_nothing(operation: Operation) -> None:
 
 def test_a_sealed_month_never_moves(operation: Operation) -> None:
     hear(operation, "interactions", at(31, month=10), ("Email", "900", "2026-10-31"))
-    MonthlyUsage.objects.update(state="closed", closed_at=at(1, 0, 1))
+    MonthlyUsage.objects.update(state="closed", closed_at=at(1, 0, 0))
     before = list(DailyUsage.objects.values()), list(MonthlyUsage.objects.values())
+    hear(operation, "interactions", at(1, 0, 1, month=11), ("Email", "900", "2026-10-31"))
+    assert Snapshot.objects.earliest("first_seen").last_seen == at(31, month=10)
     hear(operation, "interactions", at(1, 0, 2), ("Email", "950", "2026-10-31"))
     hear(operation, "interactions", at(1, 0, 7), ("Email", "950", "2026-10-31"))
     assert (list(DailyUsage.objects.values()), list(MonthlyUsage.objects.values())) == before
