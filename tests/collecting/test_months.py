@@ -91,3 +91,51 @@ def test_every_form_of_the_vendors_date_has_its_day(operation: Operation, vendor
 def test_a_month_alone_that_is_already_over_means_its_last_day(operation: Operation) -> None:
     hear(operation, "interactions", MIDNIGHT + timedelta(minutes=1), ("Email", "1", "2026-10"))
     assert DailyUsage.objects.get().day == date(2026, 10, 31)
+
+
+# Months without a date
+
+
+def vendor_figure(at: datetime, reset: datetime) -> str:
+    """What a vendor shows that begins its month at `reset`: 2 a minute, 80,000 in the month before."""
+    minutes = (at - reset) / timedelta(minutes=1)
+    return str(int(2 * minutes if minutes >= 0 else 80_000 + 2 * minutes))
+
+
+@pytest.mark.parametrize("hours", [-5.9, -3, -0.5, -0.02, 0, 0.02, 0.5, 2, 5.9])
+@pytest.mark.parametrize("offset", [0, 17, 149])
+def test_undated_usage_goes_to_its_month_however_far_off_the_vendors_midnight_is(
+    operation: Operation, hours: float, offset: int
+) -> None:
+    reset = MIDNIGHT + timedelta(hours=hours)
+    at = MIDNIGHT - timedelta(hours=13) + timedelta(seconds=offset)
+    Feed.objects.update(last_good_poll_at=at - timedelta(minutes=20))
+    last = figure = ""
+    while at < MIDNIGHT + timedelta(hours=13):
+        figure = vendor_figure(at, reset)
+        last = figure if at < reset else last
+        hear(operation, "interactions", at, ("Email", figure))
+        months.close_months(at + timedelta(seconds=30))
+        at += timedelta(minutes=20)
+    october, november = MonthlyUsage.objects.order_by("month")
+    assert (str(int(october.items)), october.state, october.is_restated) == (last, "closed", False)
+    assert (str(int(november.items)), november.state, november.is_restated) == (figure, "open", False)
+
+
+def test_a_restatement_shortly_before_midnight_is_not_a_new_month(operation: Operation) -> None:
+    Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(hours=2, minutes=5))
+    hear(operation, "interactions", MIDNIGHT - timedelta(hours=2), ("Email", "900"), ("Chat", "50"))
+    hear(operation, "interactions", MIDNIGHT - timedelta(hours=1, minutes=55), ("Email", "880"), ("Chat", "10"))
+    assert {row.month.month: row.is_restated for row in MonthlyUsage.objects.all()} == {10: True}
+
+
+def test_figures_that_stand_over_midnight_are_still_the_old_months(october: Operation) -> None:
+    hear(october, "interactions", MIDNIGHT + timedelta(minutes=4), ("Email", "905"))
+    months.close_months(MIDNIGHT + timedelta(minutes=5))
+    row = MonthlyUsage.objects.get()
+    assert (row.items, row.state) == (905, "closing")
+
+
+def test_an_operation_first_heard_after_midnight_begins_with_the_new_month(operation: Operation) -> None:
+    hear(operation, "interactions", MIDNIGHT + timedelta(minutes=4), ("Email", "905"))
+    assert MonthlyUsage.objects.get().month == date(2026, 11, 1)

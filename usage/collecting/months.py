@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
@@ -13,6 +15,9 @@ from usage.wolkvox.errors import AnswerRefused
 
 BOUNDARY = timedelta(hours=24)
 """How far from a month's end the vendor's date may still name the month beside: its zone is not known for sure."""
+
+RESET = timedelta(hours=6)
+"""How far from our midnight the vendor may begin a month."""
 
 GRACE = timedelta(hours=24)
 """How long after its end a month stays closing when no poll of the next month comes."""
@@ -31,21 +36,47 @@ def begins_at(month: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(month, time.min, tzinfo=zone)
 
 
-def day_of(reading: Reading, *, clock: datetime, zone: ZoneInfo) -> date:
-    """The day whose figure a reading is: the vendor's date where it can be read, else the day of `clock`.
+def day_of(reading: Reading, *, clock: datetime, zone: ZoneInfo) -> date | None:
+    """The day whose figure a dated reading is; None where the vendor's date can't be read.
 
     Raises AnswerRefused for a date outside the month that the vendor can be speaking of.
     """
     today = clock.astimezone(zone).date()
     named = reading.day or reading.month
     if named is None:
-        return today
+        return None
     earliest, latest = ((clock + shift).astimezone(zone).date() for shift in (-BOUNDARY, BOUNDARY))
     if not first_of(earliest) <= first_of(named) <= first_of(latest) or (reading.day and reading.day > latest):
         raise AnswerRefused(f"“{reading.description}” is dated {reading.date}, but it is {today} there.")
     if reading.day:
         return reading.day
     return min(max(today, named), next_month(named) - timedelta(days=1))
+
+
+def day_of_undated(feed: Feed, figures: Mapping[int, Decimal], *, clock: datetime) -> date:
+    """The day of month-to-date figures, by product, that came without a date that can be read.
+
+    That is the day of `clock`, but near a month's end the figures decide, for the vendor's zone is not known: usage
+    that stood or grew after midnight is still the old month's, and usage that fell to less than half before it is
+    already the new one's. What has begun stays begun.
+    """
+    zone = feed.operation.zone
+    today = clock.astimezone(zone).date()
+    if not figures:
+        return today
+    old, new = (first_of((clock + shift).astimezone(zone).date()) for shift in (-RESET, RESET))
+    if old == new:
+        return today
+    known = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api, month__in=(old, new))
+    items = {(month, product): items for month, product, items in known.values_list("month", "product", "items")}
+    if any(month == new for month, _ in items):
+        return max(today, new)
+    pairs = [(items[old, product], now) for product, now in figures.items() if items.get((old, product))]
+    if today >= new:
+        has_begun = not pairs or any(now < before for before, now in pairs)
+    else:
+        has_begun = bool(pairs) and all(now < before / 2 for before, now in pairs)
+    return max(today, new) if has_begun else min(today, new - timedelta(days=1))
 
 
 def note_gap(feed: Feed, seen_at: datetime) -> None:
@@ -102,11 +133,11 @@ def _end_month(operation_id: int, api: str, month: date, now: datetime) -> bool:
         rows = MonthlyUsage.objects.filter(operation=operation_id, product__api=api, month=month).exclude(
             state=MonthlyUsage.State.CLOSED
         )
-        heard = feed.last_good_poll_at
-        if now < end + GRACE and (heard is None or heard < end):
+        next_has_begun = MonthlyUsage.objects.filter(operation=operation_id, product__api=api, month__gt=month).exists()
+        if now < end + GRACE and not next_has_begun:
             rows.update(state=MonthlyUsage.State.CLOSING)
             return False
-        seconds = gap_seconds(feed, month)
+        heard, seconds = feed.last_good_poll_at, gap_seconds(feed, month)
         if heard and heard < end and end - heard > feed.pace * GAP_INTERVALS:
             seconds += round((end - heard).total_seconds())
         rows.update(state=MonthlyUsage.State.CLOSED, closed_at=now, gap_seconds=seconds)

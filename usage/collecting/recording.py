@@ -107,12 +107,19 @@ def place(feed: Feed, readings: Sequence[Reading], *, clock: datetime) -> list[F
     for reading in readings:
         dates[reading.description].add(reading.date)
     is_day_by_day = any(len(found) > 1 for found in dates.values())
+    counts_day = is_day_by_day or feed.counts == Feed.Counts.DAY
+    to_date = {
+        product.pk: reading.items
+        for reading in readings
+        if (product := products[reading.description]).is_usage and not counts_day
+    }
+    undated = months.day_of_undated(feed, to_date, clock=clock)
     figures = [
         Figure(
             product=(product := products[reading.description]),
-            day=months.day_of(reading, clock=clock, zone=feed.operation.zone),
+            day=months.day_of(reading, clock=clock, zone=feed.operation.zone) or undated,
             items=reading.items,
-            counts_day=product.is_usage and (is_day_by_day or feed.counts == Feed.Counts.DAY),
+            counts_day=product.is_usage and counts_day,
             vendor_date=reading.date,
         )
         for reading in readings
