@@ -10,6 +10,11 @@ from billing_dashboard.environment import stop
 
 def main(arguments: list[str]) -> None:
     """A database that can't be used is a line and exit code 2 here too; --traceback shows all of it."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            stop(f"the argument {argument!a} is not UTF-8; write it again.")
     try:
         execute_from_command_line(arguments)
     except DatabaseError as error:

@@ -254,7 +254,8 @@ def choose_places(environment: MutableMapping[str, str], data: Path, vendor_port
         "REDIS_URL": f"unix://{quote(str(data / SOCKET))}",
     }
     if vendor_port:
-        environment.update(places, WOLKVOX_URL=f"http://{LOOPBACK}:{vendor_port}")
+        hosts = {"ALLOWED_HOSTS": f"localhost,{LOOPBACK}", "CSRF_TRUSTED_ORIGINS": ""}
+        environment.update(places, **hosts, WOLKVOX_URL=f"http://{LOOPBACK}:{vendor_port}")
     else:
         environment.update({name: place for name, place in places.items() if not environment.get(name)})
     has_own_broker = environment["REDIS_URL"] == places["REDIS_URL"]

@@ -42,6 +42,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "billing_dashboard.middleware.refuse_nul",
     "axes.middleware.AxesMiddleware",
 ]
 

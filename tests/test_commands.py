@@ -163,7 +163,8 @@ def test_poll_prints_a_line_a_call(manage: Installation) -> None:
     assert first.startswith("medellin interactions: good, ")
     assert second.startswith("medellin interaction_licenses: good, 1 rows, ")
     assert manage.run("poll", "--due").out == "medellin: nothing is due\n"
-    assert len(manage.run("poll", "--operation", "medellin", "--api", "interactions").out.splitlines()) == 1
+    again = manage.run("poll", "--operation", "medellin", "--api", "interactions")
+    assert (again.code, again.out) == (0, "medellin: polled less than 5 minutes ago, the vendor's pace\n")
     assert manage.run("poll", "--api", "vision").out == "medellin: nothing of it is polled\n"
 
 
@@ -249,3 +250,15 @@ def test_a_database_that_can_not_be_used_is_one_line(manage: Installation, tmp_p
         assert ran.code == 2
         assert ran.error.startswith("billing dashboard: the database can't be used: ")
         assert ran.error.count("\n") == 1
+
+
+def test_the_demo_keeps_away_from_a_real_vendor(manage: Installation) -> None:
+    refused = manage.run("demo", WOLKVOX_URL="https://wv{server}.wolkvox.com")
+    assert refused.code == 2
+    assert "make run" in refused.error
+    assert refused.error.count("\n") == 1
+
+
+def test_an_argument_that_is_no_text_is_refused_in_a_line(manage: Installation) -> None:
+    refused = manage.run("poll", "--operation", b"\xff".decode(errors="surrogateescape"))
+    assert (refused.code, refused.error.count("\n")) == (2, 1)

@@ -174,12 +174,15 @@ def test_secrets_are_written_once_for_their_owner_alone(tmp_path: Path) -> None:
 
 def test_the_demo_never_meets_real_data(tmp_path: Path) -> None:
     real = {"DATABASE_URL": "postgres://db/real", "REDIS_URL": "redis://real", "WOLKVOX_URL": "https://real"}
+    real |= {"ALLOWED_HOSTS": "billing.example.com", "CSRF_TRUSTED_ORIGINS": "https://billing.example.com"}
     environment = dict(real)
 
     assert choose_places(environment, tmp_path, vendor_port=9000)
     assert environment["DATABASE_URL"] == f"sqlite:///{tmp_path}/billing.sqlite3"
     assert environment["REDIS_URL"] == f"unix://{tmp_path}/valkey.sock"
     assert environment["WOLKVOX_URL"] == "http://127.0.0.1:9000"
+    assert environment["ALLOWED_HOSTS"] == "localhost,127.0.0.1"
+    assert environment["CSRF_TRUSTED_ORIGINS"] == ""
 
     environment = dict(real)
     assert not choose_places(environment, tmp_path, vendor_port=None)

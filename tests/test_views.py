@@ -473,3 +473,11 @@ def test_a_stale_form_is_told_in_the_same_design(client: Client) -> None:
     response = strict.post("/accounts/login/", {"username": "x", "password": "y"})
     assert response.status_code == 403
     assert "This form is out of date" in text(response)
+
+
+@pytest.mark.parametrize("path", ["/admin/usage/poll/?outcome=%00", "/admin/usage/product/?api=%00", "/admin/?%00"])
+def test_a_nul_in_an_address_of_the_admin_is_a_bad_request(client: Client, sign_in: SignIn, path: str) -> None:
+    sign_in("Administrators")
+    answer = client.get(path)
+    assert answer.status_code == 400
+    assert "NUL" in text(answer)

@@ -209,7 +209,10 @@ class Answer(models.Model):
 
 GOOD = "good"
 TOKEN_UNREADABLE = "token_unreadable"  # noqa: S105  an outcome, not a token
-"""Outcomes of our own, beside those of `wolkvox.errors`. Of an unreadable token nothing was sent."""
+SUPERSEDED = "superseded"
+FAULT = "fault"
+"""Outcomes of our own, beside those of `wolkvox.errors`. Of an unreadable token nothing was sent; an answer was
+superseded where the operation's token or server changed during the call."""
 
 GAP_INTERVALS = 2.5
 """A stretch of more than this many intervals without a good poll is a gap: a late poll or two is no news."""
@@ -368,7 +371,8 @@ class MonthlyUsage(models.Model):
 
     Of usage, `items` is the month to date, and `highest` and `lowest` are whole days'; of a gauge, the last, highest
     and lowest figures. The two lists hold what its daily rows hold, as text from the 1st on, null where nothing is
-    known: enough for an overview without reading days.
+    known: enough for an overview without reading days. What an admin may change of the product is kept in `closed_…`
+    as it was at the closing.
     """
 
     class State(models.TextChoices):
@@ -389,6 +393,9 @@ class MonthlyUsage(models.Model):
     gap_seconds = models.PositiveIntegerField(default=0)
     is_restated = models.BooleanField(default=False)
     closed_at = models.DateTimeField(null=True)
+    closed_name = models.CharField(max_length=200, blank=True)
+    closed_kind = models.CharField(max_length=12, blank=True)
+    closed_licensed_by = models.ForeignKey(Product, models.PROTECT, null=True, related_name="+")
 
     class Meta:
         constraints = [

@@ -1,10 +1,15 @@
 from datetime import UTC, date, datetime, timedelta
+from threading import Event, Thread
+from time import sleep
 
 import pytest
+from django.db import connection, transaction
 
-from tests.conftest import hear
-from usage.collecting import months
+from tests.conftest import body_of, hear, make_operation
+from usage.collecting import months, polling, recording
 from usage.models import DailyUsage, Feed, MonthlyUsage, Operation
+from usage.wolkvox import answers
+from usage.wolkvox.client import Reply
 
 pytestmark = pytest.mark.django_db
 
@@ -139,3 +144,63 @@ def test_figures_that_stand_over_midnight_are_still_the_old_months(october: Oper
 def test_an_operation_first_heard_after_midnight_begins_with_the_new_month(operation: Operation) -> None:
     hear(operation, "interactions", MIDNIGHT + timedelta(minutes=4), ("Email", "905"))
     assert MonthlyUsage.objects.get().month == date(2026, 11, 1)
+
+
+def test_a_product_that_is_told_of_no_more_has_fallen(operation: Operation) -> None:
+    Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(minutes=5))
+    hear(operation, "interactions", MIDNIGHT - timedelta(minutes=1), ("Email", "1000"), ("Chat", "5"))
+    hear(operation, "interactions", MIDNIGHT + timedelta(minutes=4), ("Chat", "1"))
+    hear(operation, "interactions", MIDNIGHT + timedelta(minutes=9), ("Chat", "7"))
+    figures = {(row.month.month, row.product.name): int(row.items) for row in MonthlyUsage.objects.all()}
+    assert figures == {(10, "Email"): 1000, (10, "Chat"): 5, (11, "Chat"): 7}
+
+
+def test_a_correction_after_midnight_is_not_a_new_month(operation: Operation) -> None:
+    Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(minutes=5))
+    hear(operation, "interactions", MIDNIGHT - timedelta(minutes=1), ("Email", "1000"), ("Chat", "50"))
+    hear(operation, "interactions", MIDNIGHT + timedelta(minutes=4), ("Email", "1010"), ("Chat", "49"))
+    months.close_months(MIDNIGHT + timedelta(minutes=5))
+    assert {row.state for row in MonthlyUsage.objects.all()} == {"closing"}
+
+
+@pytest.mark.parametrize("off", [timedelta(days=-365), timedelta(days=365), timedelta(hours=-2)])
+def test_a_vendors_clock_that_is_far_off_dates_nothing(operation: Operation, off: timedelta) -> None:
+    at = datetime(2026, 11, 1, 20, tzinfo=UTC)
+    feed = Feed.objects.select_related("operation").get(operation=operation, api="interactions")
+    body = body_of([("Email", "7")])
+    reply = Reply(body=body, http_status=200, vendor_clock=at + off, started_at=at, ended_at=at)
+    with transaction.atomic():
+        recording.record(feed, reply, answers.parse(body, feed.about))
+    assert MonthlyUsage.objects.get().month == date(2026, 11, 1)
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_a_poll_and_a_closing_at_once_leave_a_closed_month() -> None:
+    operation = make_operation()
+    Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(minutes=11))
+    hear(operation, "interactions", MIDNIGHT - timedelta(minutes=6), ("Email", "300", "2026-10-31"))
+    hear(operation, "interactions", MIDNIGHT + timedelta(minutes=1), ("Email", "2", "2026-11-01"))
+    claim = polling.Claim(operation.pk)
+    claim.take(MIDNIGHT)
+    is_locked = Event()
+
+    def poll() -> None:
+        feed = Feed.objects.select_related("operation").get(operation=operation, api="interactions")
+        at = MIDNIGHT + timedelta(minutes=2)
+        body = body_of([("Email", "310", "2026-10-31")])
+        reply = Reply(body=body, http_status=200, vendor_clock=at, started_at=at, ended_at=at)
+        with transaction.atomic():
+            feed = polling.as_it_stands(feed, claim, at)
+            is_locked.set()
+            sleep(0.5)
+            recording.record(feed, reply, answers.parse(body, feed.about))
+        connection.close()
+
+    other = Thread(target=poll)
+    other.start()
+    is_locked.wait(10)
+    months.close_months(MIDNIGHT + timedelta(minutes=5))
+    other.join()
+    row = MonthlyUsage.objects.get(month=date(2026, 10, 1))
+    assert (row.items, row.state) == (310, "closed")

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,19 @@ from django.test import override_settings
 from tests.conftest import make_operation
 from usage.collecting import operations, polling
 from usage.collecting.polling import Claim, ClaimLost, TokenInUse
-from usage.models import TOKEN_UNREADABLE, DailyUsage, Feed, Interval, MonthlyUsage, Operation, Poll, Snapshot
+from usage.forms import TOKEN_COLUMNS
+from usage.models import (
+    FAULT,
+    SUPERSEDED,
+    TOKEN_UNREADABLE,
+    DailyUsage,
+    Feed,
+    Interval,
+    MonthlyUsage,
+    Operation,
+    Poll,
+    Snapshot,
+)
 from usage.wolkvox.client import BillingClient, Reply
 from usage.wolkvox.simulator import RESERVED, Simulator, SimulatorServer, serve
 
@@ -127,7 +140,7 @@ def test_a_claim_that_nobody_gave_back_stands_until_the_vendor_must_have_let_go(
     operation: Operation, client: BillingClient, clock: Clock
 ) -> None:
     Claim(operation.pk).take(clock())
-    clock.now += timedelta(seconds=74)
+    clock.now += timedelta(seconds=89)
     with pytest.raises(TokenInUse):
         polling.poll_operation(operation.pk, client=client, clock=clock)
     clock.now += timedelta(seconds=1)
@@ -270,6 +283,120 @@ def test_a_new_token_is_tried_at_once(operation: Operation, client: BillingClien
     operations.make_due(operation, clock())
     polls = polling.poll_operation(operation.pk, client=client, clock=clock)
     assert [poll.outcome for poll in polls] == ["good", "good"]
+
+
+def test_an_api_that_keeps_failing_does_not_starve_the_others(
+    operation: Operation, client: BillingClient, clock: Clock
+) -> None:
+    class WithoutIvr(BillingClient):
+        def fetch(self, api: str, *, server: str, token: str) -> Reply:
+            return client.fetch(api, server=server, token=provoking("maintenance") if api == "ivr_minutes" else token)
+
+    Feed.objects.filter(api="ivr_minutes").update(is_enabled=True, next_due_at=NOON)
+    for _ in range(240):
+        if polling.due_operations(clock()):
+            polling.poll_operation(operation.pk, client=WithoutIvr(client._url, now=clock), clock=clock)
+        clock.now += timedelta(seconds=30)
+    good = Poll.objects.filter(outcome="good")
+    assert good.filter(feed__api="interactions").count() >= 22
+    assert good.filter(feed__api="interaction_licenses").count() >= 2
+    assert Poll.objects.filter(feed__api="ivr_minutes", outcome="maintenance").count() >= 3
+
+
+# What changes during a call
+
+
+class Meanwhile(BillingClient):
+    """Something happens while the vendor answers."""
+
+    def __init__(self, client: BillingClient, happens: Callable[[], object]) -> None:
+        super().__init__(client._url, now=client._now)
+        self.happens = happens
+
+    def fetch(self, api: str, *, server: str, token: str) -> Reply:
+        reply = super().fetch(api, server=server, token=token)
+        self.happens()
+        return reply
+
+
+def paste_token(operation: Operation, clock: Clock) -> None:
+    """As the admin does: no column is written that a worker writes."""
+    operations.set_token(operation, "c" * 52)
+    operation.save(update_fields=TOKEN_COLUMNS)
+    operations.make_due(operation, clock())
+
+
+def test_the_answer_to_a_token_that_was_replaced_is_not_used(
+    operation: Operation, client: BillingClient, clock: Clock
+) -> None:
+    paste = partial(paste_token, operation, clock)
+    polls = polling.poll_operation(operation.pk, client=Meanwhile(client, paste), clock=clock)
+    assert [poll.outcome for poll in polls] == [SUPERSEDED]
+    assert not Snapshot.objects.exists()
+    assert feed_of(operation).failing_since is None
+    assert polling.due_operations(clock()) == [operation.pk]
+    operation.refresh_from_db()
+    assert operation.vendor_name == ""
+
+
+def test_a_refusal_of_the_token_that_was_replaced_holds_nothing_back(
+    operation: Operation, client: BillingClient, clock: Clock
+) -> None:
+    class Refused(BillingClient):
+        def fetch(self, api: str, *, server: str, token: str) -> Reply:
+            paste_token(operation, clock)
+            return client.fetch(api, server=server, token=provoking("token_refused"))
+
+    polling.poll_operation(operation.pk, client=Refused(client._url), clock=clock)
+    assert due_at(feed_of(operation)) == due_at(feed_of(operation, "interaction_licenses")) == NOON
+
+
+@pytest.mark.parametrize("what", ["feed", "operation"])
+def test_what_is_switched_off_during_a_round_is_not_called(
+    operation: Operation, client: BillingClient, clock: Clock, what: str
+) -> None:
+    def switch_off() -> None:
+        if what == "feed":
+            Feed.objects.filter(api="interaction_licenses").update(is_enabled=False)
+        else:
+            Operation.objects.update(is_active=False)
+
+    polls = polling.poll_operation(operation.pk, client=Meanwhile(client, switch_off), clock=clock)
+    assert [poll.feed.api for poll in polls] == ["interactions"]
+
+
+def test_a_new_interval_counts_from_the_call_under_way(
+    operation: Operation, client: BillingClient, clock: Clock
+) -> None:
+    Feed.objects.filter(api="interactions").update(interval=Interval.DAY)
+    shorten = partial(Feed.objects.filter(api="interactions").update, interval=Interval.FIVE_MINUTES)
+    polling.poll_operation(operation.pk, client=Meanwhile(client, shorten), clock=clock)
+    assert due_at(feed_of(operation)) - NOON < timedelta(minutes=10)
+
+
+def test_a_fault_of_ours_is_a_poll_that_failed_and_backs_off(
+    operation: Operation, client: BillingClient, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down() -> None:
+        raise ZeroDivisionError("a fault")
+
+    polls = polling.poll_operation(operation.pk, client=Meanwhile(client, break_down), clock=clock)
+    assert [poll.outcome for poll in polls] == [FAULT, FAULT]
+    assert due_at(feed_of(operation)) == NOON + timedelta(minutes=1)
+    assert "ZeroDivisionError" in caplog.text
+    assert operation.token not in caplog.text
+
+
+def test_a_call_that_is_broken_off_leaves_its_claim_to_expire(
+    operation: Operation, client: BillingClient, clock: Clock
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        polling.poll_operation(operation.pk, client=Meanwhile(client, interrupt), clock=clock)
+    with pytest.raises(TokenInUse):
+        polling.poll_operation(operation.pk, client=client, clock=clock)
 
 
 # The grid

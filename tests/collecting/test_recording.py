@@ -122,6 +122,14 @@ def test_the_sums_of_later_days_follow_a_day_that_changed_before_them(operation:
     assert list(rebuild(write=False)) == []
 
 
+def test_a_late_word_on_a_day_moves_what_the_next_day_used_and_not_its_sum(operation: Operation) -> None:
+    for day, items in (("2026-11-01", "80"), ("2026-11-02", "90"), ("2026-11-03", "100"), ("2026-11-02", "93")):
+        hear(operation, "interactions", at(3), ("Email", items, day))
+    assert days(operation, "Email") == {1: ("80", "80"), 2: ("13", "93"), 3: ("7", "100")}
+    assert month_of(operation, "Email").items == 100
+    assert list(rebuild(write=False)) == []
+
+
 def test_a_feed_that_counts_the_day_sums_its_days(operation: Operation) -> None:
     Feed.objects.filter(api="interactions").update(counts=Feed.Counts.DAY)
     for day, items in ((1, "10"), (2, "4"), (4, "6")):

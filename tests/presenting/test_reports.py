@@ -13,6 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests.conftest import hear, make_operation
 from usage.collecting import months
+from usage.collecting.rebuilding import rebuild
 from usage.models import MonthlyUsage, Operation, Product, Snapshot
 from usage.presenting import reports
 
@@ -292,7 +293,9 @@ def test_a_closed_month_gives_the_same_bytes_whatever_comes_later(name: str, dia
     hear(told, "interaction_licenses", at(1, 2, month=12), ("Licences", "77"))
     months.close_months(at(1, 3, month=12))
     assert Snapshot.objects.filter(month=NOVEMBER, items=9999).exists()
+    Product.objects.update(name="Renamed", kind="active count", licensed_by=None, is_counted=False)
     assert body(name, dialect=dialect) == closed
+    assert not [difference for difference in rebuild(write=False) if "2026-11" in difference.row]
 
 
 # What a spreadsheet would run

@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from usage.models import GOOD, TOKEN_UNREADABLE, Answer, Operation, Poll
+from usage.models import FAULT, GOOD, SUPERSEDED, TOKEN_UNREADABLE, Answer, Operation, Poll
 from usage.presenting import words
 from usage.tokens import TokenUnreadable
 from usage.wolkvox.errors import OUTCOMES
@@ -43,7 +43,10 @@ class OutcomeFilter(admin.SimpleListFilter):
     parameter_name = "outcome"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        outcomes = [(outcome, words.of_outcome(outcome).title) for outcome in (GOOD, TOKEN_UNREADABLE, *OUTCOMES)]
+        outcomes = [
+            (outcome, words.of_outcome(outcome).title)
+            for outcome in (GOOD, TOKEN_UNREADABLE, SUPERSEDED, FAULT, *OUTCOMES)
+        ]
         return [(FAILED, gettext("All that failed")), *outcomes]
 
     def queryset(self, request: HttpRequest, polls: QuerySet[Poll]) -> QuerySet[Poll]:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
-from usage.models import GAP_INTERVALS, Feed, Gap, MonthlyUsage
+from usage.models import GAP_INTERVALS, Feed, Gap, MonthlyUsage, Product
 from usage.wolkvox.answers import Reading
 from usage.wolkvox.errors import AnswerRefused
 
@@ -18,6 +18,8 @@ BOUNDARY = timedelta(hours=24)
 
 RESET = timedelta(hours=6)
 """How far from our midnight the vendor may begin a month."""
+
+NOTHING = Decimal(0)
 
 GRACE = timedelta(hours=24)
 """How long after its end a month stays closing when no poll of the next month comes."""
@@ -56,9 +58,9 @@ def day_of(reading: Reading, *, clock: datetime, zone: ZoneInfo) -> date | None:
 def day_of_undated(feed: Feed, figures: Mapping[int, Decimal], *, clock: datetime) -> date:
     """The day of month-to-date figures, by product, that came without a date that can be read.
 
-    That is the day of `clock`, but near a month's end the figures decide, for the vendor's zone is not known: usage
-    that stood or grew after midnight is still the old month's, and usage that fell to less than half before it is
-    already the new one's. What has begun stays begun.
+    That is the day of `clock`, but near a month's end the figures decide, for the vendor's zone is not known: usage of
+    which every product fell to less than half is the new month's, and any other still the old one's. A product that is
+    told of no more has fallen to nothing. What has begun stays begun.
     """
     zone = feed.operation.zone
     today = clock.astimezone(zone).date()
@@ -71,11 +73,9 @@ def day_of_undated(feed: Feed, figures: Mapping[int, Decimal], *, clock: datetim
     items = {(month, product): items for month, product, items in known.values_list("month", "product", "items")}
     if any(month == new for month, _ in items):
         return max(today, new)
-    pairs = [(items[old, product], now) for product, now in figures.items() if items.get((old, product))]
-    if today >= new:
-        has_begun = not pairs or any(now < before for before, now in pairs)
-    else:
-        has_begun = bool(pairs) and all(now < before / 2 for before, now in pairs)
+    pairs = [(before, figures.get(product, NOTHING)) for (_, product), before in items.items() if before]
+    has_fallen = all(now < before / 2 for before, now in pairs)
+    has_begun = has_fallen if pairs else today >= new
     return max(today, new) if has_begun else min(today, new - timedelta(days=1))
 
 
@@ -140,5 +140,13 @@ def _end_month(operation_id: int, api: str, month: date, now: datetime) -> bool:
         heard, seconds = feed.last_good_poll_at, gap_seconds(feed, month)
         if heard and heard < end and end - heard > feed.pace * GAP_INTERVALS:
             seconds += round((end - heard).total_seconds())
-        rows.update(state=MonthlyUsage.State.CLOSED, closed_at=now, gap_seconds=seconds)
+        for product in Product.objects.filter(months__in=rows).distinct():
+            rows.filter(product=product).update(
+                state=MonthlyUsage.State.CLOSED,
+                closed_at=now,
+                gap_seconds=seconds,
+                closed_name=product.name,
+                closed_kind=product.kind,
+                closed_licensed_by=product.licensed_by_id,
+            )
         return True

@@ -14,11 +14,11 @@ from datetime import datetime, time, timedelta
 from uuid import uuid4
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db import DatabaseError, transaction
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from usage.models import TOKEN_UNREADABLE, Feed, Operation, Poll
+from usage.models import FAULT, SUPERSEDED, TOKEN_UNREADABLE, Feed, Operation, Poll
 from usage.tokens import TokenUnreadable
 from usage.wolkvox import answers
 from usage.wolkvox.client import BillingClient
@@ -40,8 +40,8 @@ from . import recording
 
 logger = logging.getLogger(__name__)
 
-CLAIM_LASTS = timedelta(seconds=75)
-"""A call ends at 60 s; the rest is for the vendor to notice."""
+CLAIM_LASTS = timedelta(seconds=90)
+"""A call ends at 60 s, a write may wait 20 s on SQLite; the rest is for the vendor to notice."""
 
 LEADS = range(45, 76)
 """Seconds by which the grid runs ahead of an interval's boundary; a tick of `dispatch` may take 30 of them."""
@@ -51,7 +51,7 @@ PACE = timedelta(minutes=5)
 
 SOON, SELDOM, MOST = timedelta(minutes=1), timedelta(hours=1), timedelta(minutes=30)
 
-WAITS_FOR_AN_ADMIN = (TokenRefused, RequestRefused)
+WAITS_FOR_AN_ADMIN = (TokenRefused, RequestRefused, TokenUnreadable)
 BACKS_OFF = (
     TimedOut,
     NotReached,
@@ -64,6 +64,7 @@ BACKS_OFF = (
 )
 CONCERNS_ALL_FEEDS = (
     TokenRefused,
+    TokenUnreadable,
     QuotaExceeded,
     UnderMaintenance,
     TooManyAtOnce,
@@ -79,6 +80,10 @@ class TokenInUse(Exception):
 
 class ClaimLost(Exception):
     """The claim ran out and went to somebody else: nothing may be sent or recorded under it."""
+
+
+class Superseded(Exception):
+    """The operation has another token or server than the call was made with: its answer may be another customer's."""
 
 
 class Claim:
@@ -112,8 +117,10 @@ def claimed(operation_id: int, now: datetime) -> Iterator[Claim]:
     claim.take(now)
     try:
         yield claim
-    finally:
+    except Exception:
         claim.give_back()
+        raise
+    claim.give_back()
 
 
 # Which
@@ -144,14 +151,16 @@ def poll_operation(
     """
     polls = []
     with claimed(operation_id, clock()) as claim:
-        feeds = Feed.objects.filter(operation=operation_id, is_enabled=True).select_related("operation")
+        feeds = Feed.objects.filter(operation=operation_id, operation__is_active=True, is_enabled=True)
         if apis is not None:
             feeds = feeds.filter(api__in=apis)
         if is_due:
             feeds = feeds.filter(next_due_at__lte=clock())
-        for feed in feeds.order_by("interval", "pk"):
-            if at_pace and free_at(feed, now := clock()) > now:
-                continue
+        failing_last = F("failing_since").asc(nulls_first=True)
+        for number in list(feeds.order_by(failing_last, "interval", "pk").values_list("pk", flat=True)):
+            feed = feeds.select_related("operation").filter(pk=number).first()
+            if feed is None or (at_pace and free_at(feed, now := clock()) > now):
+                continue  # switched off meanwhile, or called too short a while ago
             poll, ends_round = poll_feed(feed, claim, client=client, clock=clock)
             polls.append(poll)
             if ends_round:
@@ -160,29 +169,47 @@ def poll_operation(
 
 
 def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callable[[], datetime]) -> tuple[Poll, bool]:
-    """One call, recorded. Says too whether the other feeds had better wait."""
+    """One call, recorded. Says too whether the other feeds had better wait.
+
+    Raises ClaimLost, and django.db.DatabaseError where nothing can be recorded; whatever else goes wrong is a poll
+    that failed.
+    """
+    claim.renew(clock())
     started_at = clock()
-    claim.renew(started_at)
     try:
         reply = client.fetch(feed.api, server=feed.operation.server, token=feed.operation.token)
         readings = answers.parse(reply.body, feed.about)
         with transaction.atomic():
-            claim.renew(clock())
+            feed = as_it_stands(feed, claim, clock())
             poll = recording.record(feed, reply, readings)
             succeed(feed, started_at)
         return poll, False
-    except TokenUnreadable:
-        with transaction.atomic():
-            claim.renew(clock())
-            poll = fail(feed, started_at, clock(), outcome=TOKEN_UNREADABLE, wait=SELDOM)
-        return poll, True
-    except VendorError as error:
-        with transaction.atomic():
-            claim.renew(clock())
-            poll = fail(feed, started_at, clock(), outcome=error.outcome, wait=wait_after(error, feed), error=error)
-            if isinstance(error, CONCERNS_ALL_FEEDS):
-                hold_back_others(feed)
-        return poll, isinstance(error, CONCERNS_ALL_FEEDS)
+    except (ClaimLost, DatabaseError):
+        raise
+    except Superseded:
+        return note_failure(feed, started_at, clock(), SUPERSEDED), True
+    except Exception as error:
+        if not isinstance(error, VendorError | TokenUnreadable):
+            logger.exception("%s: a fault of ours", feed)
+        try:
+            with transaction.atomic():
+                feed = as_it_stands(feed, claim, clock())
+                return fail(feed, error, started_at, clock())
+        except Superseded:
+            return note_failure(feed, started_at, clock(), SUPERSEDED), True
+
+
+def as_it_stands(feed: Feed, claim: Claim, now: datetime) -> Feed:
+    """The feed and its operation as they are now, locked to the transaction's end against an admin and a closing.
+
+    Raises ClaimLost, and Superseded where the answer is to a question that nobody asks any more.
+    """
+    claim.renew(now)
+    stands = Feed.objects.select_for_update(of=("self",)).select_related("operation").get(pk=feed.pk)
+    asked, meant = feed.operation, stands.operation
+    if (asked.token_fingerprint, asked.server) != (meant.token_fingerprint, meant.server):
+        raise Superseded
+    return stands
 
 
 def succeed(feed: Feed, started_at: datetime) -> None:
@@ -192,23 +219,33 @@ def succeed(feed: Feed, started_at: datetime) -> None:
     _save(feed)
 
 
-def fail(
-    feed: Feed,
-    started_at: datetime,
-    ended_at: datetime,
-    *,
-    outcome: str,
-    wait: timedelta | None,
-    error: VendorError | None = None,
-) -> Poll:
-    """Record a poll that told nothing. No figure changes. Without a wait, the feed keeps to its grid."""
+def fail(feed: Feed, error: Exception, started_at: datetime, ended_at: datetime) -> tuple[Poll, bool]:
+    """Record a poll that told nothing. No figure changes. Says too whether the other feeds had better wait."""
+    outcome = outcome_of(error)
+    wait = wait_after(error, feed)
     feed.last_poll_at = started_at
     feed.next_due_at = ended_at + wait if wait else next_on_grid(feed, started_at)
     feed.failing_since = feed.failing_since or started_at
     feed.failing_outcome = outcome
-    feed.failing_message = error.message if error else ""
+    feed.failing_message = error.message if isinstance(error, VendorError) else ""
     feed.failures += 1
     _save(feed)
+    concerns_others = isinstance(error, CONCERNS_ALL_FEEDS) and not others_are_heard(feed)
+    if concerns_others:
+        hold_back_others(feed)
+    poll = note_failure(feed, started_at, ended_at, outcome, error if isinstance(error, VendorError) else None)
+    return poll, concerns_others
+
+
+def outcome_of(error: Exception) -> str:
+    if isinstance(error, VendorError):
+        return error.outcome
+    return TOKEN_UNREADABLE if isinstance(error, TokenUnreadable) else FAULT
+
+
+def note_failure(
+    feed: Feed, started_at: datetime, ended_at: datetime, outcome: str, error: VendorError | None = None
+) -> Poll:
     logger.warning("%s on server %s: %s", feed, feed.operation.server, outcome)
     return Poll.objects.create(
         feed=feed,
@@ -216,7 +253,7 @@ def fail(
         ended_at=max(started_at, ended_at),
         outcome=outcome,
         http_status=error.http_status if error else None,
-        code=error.code[:20] if error else "",
+        code=error.code if error else "",
         message=error.message if error else "",
         excerpt=error.excerpt if error else "",
     )
@@ -252,15 +289,15 @@ def next_on_grid(feed: Feed, after: datetime) -> datetime:
     return midnight + steps * feed.pace - lead
 
 
-def wait_after(error: VendorError, feed: Feed) -> timedelta | None:
+def wait_after(error: Exception, feed: Feed) -> timedelta | None:
     """How long a feed waits after a failure: None keeps it on its grid."""
+    retry_after = error.retry_after if isinstance(error, VendorError) else None
     if isinstance(error, WAITS_FOR_AN_ADMIN):
-        wait = SELDOM
-    elif isinstance(error, BACKS_OFF):
-        wait = min(SOON * 2 ** min(feed.failures, 10), MOST)
-    else:
+        return SELDOM
+    if isinstance(error, VendorError) and not isinstance(error, BACKS_OFF):
         return None
-    return max(wait, error.retry_after or wait)
+    wait: timedelta = min(SOON * 2 ** min(feed.failures, 10), MOST)
+    return max(wait, retry_after or wait)
 
 
 def free_at(feed: Feed, now: datetime) -> datetime:
@@ -282,6 +319,15 @@ def bring_forward(operation: Operation, now: datetime, **which: object) -> None:
         for feed in feeds:
             feed.next_due_at = free_at(feed, now)
             feed.save(update_fields=["next_due_at"])
+
+
+def others_are_heard(feed: Feed) -> bool:
+    """Another feed of the operation was good since this one last could be: the fault is this API's alone."""
+    if feed.failing_since is None:
+        return False
+    since = feed.failing_since - feed.pace
+    others = Feed.objects.filter(operation=feed.operation_id, is_enabled=True).exclude(pk=feed.pk)
+    return others.filter(last_good_poll_at__gte=since).exists()
 
 
 def hold_back_others(feed: Feed) -> None:

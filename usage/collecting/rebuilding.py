@@ -13,6 +13,9 @@ from usage.models import DailyUsage, Feed, MonthlyUsage
 from . import months, recording
 from .recording import Key, Row
 
+SEALED = ("state", "closed_at", "gap_seconds", "closed_name", "closed_kind", "closed_licensed_by_id")
+"""What a closed month holds that its snapshots don't tell."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -48,12 +51,15 @@ def _rebuild_month(feed: Feed, month: date, *, write: bool) -> list[Difference]:
     folded: dict[Key, MonthlyUsage] = {}
     for snapshot in feed.snapshots.filter(month=month).order_by("first_seen", "pk").select_related("product"):
         stands = stand_months.get((snapshot.product_id, month))
+        if stands and stands.closed_kind:
+            snapshot.product.kind = stands.closed_kind
         if not (stands and stands.closed_at and snapshot.first_seen > stands.closed_at):
             recording.fold(feed.operation_id, snapshot, days, folded)
     for product_and_month, row in folded.items():
         stands = stand_months.get(product_and_month)
         if stands and stands.closed_at:
-            row.state, row.closed_at, row.gap_seconds = stands.state, stands.closed_at, stands.gap_seconds
+            for column in SEALED:
+                setattr(row, column, getattr(stands, column))
         else:
             row.state = stands.state if stands else row.state
             row.gap_seconds = months.gap_seconds(feed, month, known_at=row.as_of)

@@ -27,6 +27,9 @@ from . import months
 SUMMARY_ROWS = {"TOTAL", "TOTALES", "SUBTOTAL", "GRAND TOTAL", "TOTAL GENERAL"}
 NOTHING = Decimal(0)
 
+CLOCKS_DIFFER = timedelta(hours=1)
+"""More than this between the vendor's clock and ours is an error of one of them, and ours is watched."""
+
 Key = tuple[int, date]
 """A product's id and a month (or a day, of daily rows)."""
 
@@ -53,7 +56,7 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
     Raises AnswerRefused, before anything is written that would have to stand, for a figure that has no place.
     """
     operation = feed.operation
-    figures = place(feed, readings, clock=reply.vendor_clock or reply.started_at)
+    figures = place(feed, readings, clock=clock_of(reply))
     poll = Poll.objects.create(
         feed=feed,
         started_at=reply.started_at,
@@ -80,6 +83,12 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
     )
     feed.last_good_poll_at = seen_at
     return poll
+
+
+def clock_of(reply: Reply) -> datetime:
+    """The vendor's clock, which dates what has no date of its own; ours, where that one is too far off to be right."""
+    ours, theirs = reply.started_at, reply.vendor_clock
+    return theirs if theirs and abs(theirs - ours) < CLOCKS_DIFFER else ours
 
 
 def keep_answer(body: bytes) -> Answer:
@@ -269,7 +278,7 @@ def fold(
     else:
         day.items = snapshot.items
     fold_month(month, day)
-    return [day, *sum_again(month, day, days)]
+    return [day, *following(month, day, days, counts_day=snapshot.counts_day)]
 
 
 def fold_usage(day: DailyUsage, snapshot: Snapshot, month: MonthlyUsage) -> None:
@@ -312,19 +321,30 @@ def items_of_whole_days(month: MonthlyUsage) -> list[Decimal]:
     return [Decimal(text) for text in days if text is not None]
 
 
-def sum_again(month: MonthlyUsage, changed: DailyUsage, days: dict[Key, DailyUsage]) -> list[DailyUsage]:
-    """Where rows count their own day, the sums of later days follow a day that changed before them."""
+def following(
+    month: MonthlyUsage, changed: DailyUsage, days: dict[Key, DailyUsage], *, counts_day: bool
+) -> list[DailyUsage]:
+    """The later days that follow a day that changed before them.
+
+    Where rows count their own day, all later sums do; else only what the next day used, since its sum was told.
+    """
     later = []
     total = changed.month_to_date
     for number in range(changed.day.day + 1, len(month.to_date_by_day) + 1):
         row = days.get((month.product_id, month.month.replace(day=number)))
-        if row is None or row.items is None or total is None:
+        if row is None or row.items is None or row.month_to_date is None or total is None:
             break
-        total += row.items
-        if row.month_to_date != total:
-            row.month_to_date = total
+        if counts_day:
+            total += row.items
+            is_same, row.month_to_date = row.month_to_date == total, total
+        else:
+            items = row.month_to_date - total
+            is_same, row.items = row.items == items, items
+        if not is_same:
             fold_month(month, row)
             later.append(row)
+        if not counts_day:
+            break
     return later
 
 

@@ -328,6 +328,14 @@ class Migration(migrations.Migration):
                 ("gap_seconds", models.PositiveIntegerField(default=0)),
                 ("is_restated", models.BooleanField(default=False)),
                 ("closed_at", models.DateTimeField(null=True)),
+                ("closed_name", models.CharField(blank=True, max_length=200)),
+                ("closed_kind", models.CharField(blank=True, max_length=12)),
+                (
+                    "closed_licensed_by",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="usage.product"
+                    ),
+                ),
                 (
                     "operation",
                     models.ForeignKey(

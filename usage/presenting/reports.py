@@ -71,15 +71,15 @@ class Report:
 
 PAIRS = """
     SELECT month.operation_id, month.product_id, month.month, month.items, month.highest, month.lowest, month.state,
-        month.as_of, month.gap_seconds, month.closed_at, operation.time_zone, product.kind,
+        month.as_of, month.gap_seconds, month.closed_at, operation.time_zone, {kind} AS kind,
         licences.items AS licences, licences.items_by_day AS licences_by_day,
         {operation} AS operation, {api} AS api, {product} AS product,
-        operation.slug {binary} AS by_operation, product.api {binary} AS by_api, product.name {binary} AS by_product
+        operation.slug {binary} AS by_operation, product.api {binary} AS by_api, {name} {binary} AS by_product
     FROM usage_monthlyusage month
     JOIN usage_operation operation ON operation.id = month.operation_id
     JOIN usage_product product ON product.id = month.product_id
-    LEFT JOIN usage_monthlyusage licences ON product.kind = 'usage' AND licences.operation_id = month.operation_id
-        AND licences.product_id = product.licensed_by_id AND licences.month = month.month
+    LEFT JOIN usage_monthlyusage licences ON {kind} = 'usage' AND licences.operation_id = month.operation_id
+        AND licences.product_id = {licensed_by} AND licences.month = month.month
     WHERE month.month = %(month)s AND month.operation_id {among_operations} AND {wanted}
     ORDER BY by_operation, by_api, by_product, month.product_id {fence}
 """
@@ -88,6 +88,14 @@ PAIRS = """
 Text is made inert here, once a pair. PostgreSQL reads the days of each pair from an index, in their order, so that a
 long report begins at once and is not sorted on disk.
 """
+
+AS_CLOSED = {
+    "name": "COALESCE(NULLIF(month.closed_name, ''), product.name)",
+    "kind": "COALESCE(NULLIF(month.closed_kind, ''), product.kind)",
+    "licensed_by": "CASE WHEN month.closed_name <> '' THEN month.closed_licensed_by_id ELSE product.licensed_by_id END",
+    "is_counted": "(month.closed_name <> '' OR product.is_counted)",
+}
+"""What an admin may change of a product, as it was when the month closed."""
 
 ORDER = "by_operation, by_api, by_product, product_id"
 
@@ -360,7 +368,7 @@ def stream(
         "operations": database.ids(operations.values_list("pk", flat=True)),
         "products": database.ids(products or ()),
     }
-    wanted = "product.is_counted" if products is None else f"product.id {database.words['among_products']}"
+    wanted = AS_CLOSED["is_counted"] if products is None else f"product.id {database.words['among_products']}"
     return chunks(report, database, select_of(report, database, wanted), parameters, dialect)
 
 
@@ -377,10 +385,10 @@ def select_of(report: Report, database: Database, wanted: str) -> str:
     texts = {
         "operation": "operation.slug",
         "api": "product.api",
-        "product": "product.name",
+        "product": AS_CLOSED["name"],
         "vendor_date": "NULLIF(snapshot.vendor_date, '')",
     }
-    words = database.words | {name: inert(text, matches=database.matches) for name, text in texts.items()}
+    words = database.words | AS_CLOSED | {name: inert(text, matches=database.matches) for name, text in texts.items()}
     pairs = PAIRS.format(wanted=wanted, **words)
     return report.select.format(pairs=pairs, **words)
 

@@ -12,7 +12,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
-from usage.models import GOOD, TOKEN_UNREADABLE, Product
+from usage.models import FAULT, GOOD, SUPERSEDED, TOKEN_UNREADABLE, Product
 from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.errors import OUTCOMES
 
@@ -141,6 +141,14 @@ _OWN = {
         gettext_noop("Token can't be decrypted"),
         gettext_noop("Bring back the key in TOKEN_ENCRYPTION_KEYS that encrypted it, or paste the token again."),
         waits=True,
+    ),
+    SUPERSEDED: Words(
+        gettext_noop("Changed during the call"),
+        gettext_noop("The operation has a new token or server, so nothing of the old one's answer was used."),
+    ),
+    FAULT: Words(
+        gettext_noop("Fault of ours"),
+        gettext_noop("Nothing of the answer was used; it is tried again, and the log has the details."),
     ),
 }
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from datetime import datetime, timedelta
 from itertools import islice
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.contrib.auth.models import Group, User
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
@@ -21,6 +23,7 @@ from usage.wolkvox.simulator import OPERATIONS, RESERVED, SimulatedOperation, Si
 PEOPLE = {"manager": "Managers", "finance": "Finance", "admin": "Administrators"}
 PASSWORD = "demo"  # noqa: S105  on loopback, over invented figures
 MONTHS_BACK = 3
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BATCH = 50
 
 MORE_APIS = ("ivr_calls", "ivr_minutes", "rec_minutes", "pbx_licenses", "wp_connectors_official")
@@ -39,6 +42,12 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, port: int, **options: object) -> None:
+        if urlsplit(settings.WOLKVOX_URL).hostname not in LOOPBACK:
+            raise CommandError(
+                "the demo adds people and operations of its own, so it is only for a database whose vendor is the "
+                "simulated one; `make run` makes one and sets WOLKVOX_URL to it",
+                returncode=2,
+            )
         simulator = Simulator()
         with serve(simulator, port=port) as server:
             self.stdout.write(f"simulated vendor at {server.url}")

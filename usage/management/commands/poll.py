@@ -34,7 +34,7 @@ class Command(BaseCommand):
 
     def poll(self, operation: Operation, apis: list[str] | None, due: bool) -> bool:
         try:
-            polls = polling.poll_operation(operation.pk, client=polling.vendor(), apis=apis, is_due=due)
+            polls = polling.poll_operation(operation.pk, client=polling.vendor(), apis=apis, is_due=due, at_pace=True)
         except polling.TokenInUse:
             self.stdout.write(f"{operation.slug}: another poll is using the token; try again in a minute")
             return False
@@ -42,7 +42,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{operation.slug}: the claim on the token ran out; nothing was recorded")
             return False
         if not polls:
-            self.stdout.write(f"{operation.slug}: nothing {'is due' if due else 'of it is polled'}")
+            self.stdout.write(f"{operation.slug}: {self.why_nothing(operation, apis, due)}")
         for poll in polls:
             seconds = (poll.ended_at - poll.started_at).total_seconds()
             said = f" {poll.message}" if poll.message else ""
@@ -50,3 +50,9 @@ class Command(BaseCommand):
                 f"{operation.slug} {poll.feed.api}: {poll.outcome}, {poll.rows} rows, {seconds:.2f} s{said}"
             )
         return all(poll.is_good for poll in polls)
+
+    def why_nothing(self, operation: Operation, apis: list[str] | None, due: bool) -> str:
+        if due:
+            return "nothing is due"
+        polled = operation.feeds.filter(is_enabled=True, api__in=apis or APIS)
+        return "polled less than 5 minutes ago, the vendor's pace" if polled.exists() else "nothing of it is polled"
