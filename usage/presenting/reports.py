@@ -238,16 +238,18 @@ class PostgreSQL:
         )
         composed = connection.ops.compose_sql(copy, parameters)  # type: ignore[attr-defined]  # PostgreSQL's own
         # A stream closed early leaves through the copy's context, which cancels what the server still sends.
-        with connection.cursor() as cursor, cursor.copy(composed) as rows:
-            size, gathered = 0, []
-            for row in rows:
-                gathered.append(bytes(row))
-                size += len(row)
-                if size >= CHUNK:
+        with connection.cursor() as cursor:
+            cursor.execute("SET jit = off")  # compiling the query would hold up its first rows, and gain nothing
+            with cursor.copy(composed) as rows:
+                size, gathered = 0, []
+                for row in rows:
+                    gathered.append(bytes(row))
+                    size += len(row)
+                    if size >= CHUNK:
+                        yield b"".join(gathered).replace(b"\n", b"\r\n")
+                        size, gathered = 0, []
+                if gathered:
                     yield b"".join(gathered).replace(b"\n", b"\r\n")
-                    size, gathered = 0, []
-            if gathered:
-                yield b"".join(gathered).replace(b"\n", b"\r\n")
 
     def cell(self, kind: Kind, name: str, dialect: str) -> str:
         is_spanish = dialect == "excel-es"
