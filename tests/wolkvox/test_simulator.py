@@ -99,6 +99,8 @@ def test_each_api_is_answered_in_its_own_kind(api: str) -> None:
         ("concurrency", TooManyAtOnce),
         ("maintenance", UnderMaintenance),
         ("unauthorised", TokenRefused),
+        ("unknown_api", RequestRefused),
+        ("missing_parameters", RequestRefused),
         ("no_data", NoData),
         ("rate_limited", RateLimited),
         ("server_error", ServerFailed),

@@ -79,6 +79,8 @@ _PROVOKED: dict[str, _Response] = {
     "concurrency": _TOO_MANY,
     "maintenance": _error(403, "THE SERVICE IS NOT AVAILABLE DURING THE BACKUP"),
     "unauthorised": _NO_TOKEN,
+    "unknown_api": _UNKNOWN_API,
+    "missing_parameters": _NO_API,
     "no_data": _error(404, "THE DATE RANGE IS NOT VALID"),
     "rate_limited": _error(429, "TOO MANY REQUESTS", ("Retry-After", "120")),
     "server_error": _error(500, "INTERNAL SERVER ERROR"),
