@@ -19,8 +19,6 @@ BOUNDARY = timedelta(hours=24)
 RESET = timedelta(hours=6)
 """How far from our midnight the vendor may begin a month."""
 
-NOTHING = Decimal(0)
-
 GRACE = timedelta(hours=24)
 """How long after its end a month stays closing when no poll of the next month comes."""
 
@@ -73,7 +71,7 @@ def day_of_undated(feed: Feed, figures: Mapping[int, Decimal], *, clock: datetim
     items = {(month, product): items for month, product, items in known.values_list("month", "product", "items")}
     if any(month == new for month, _ in items):
         return max(today, new)
-    pairs = [(before, figures.get(product, NOTHING)) for (_, product), before in items.items() if before]
+    pairs = [(before, figures.get(product, Decimal(0))) for (_, product), before in items.items() if before]
     has_fallen = all(now < before / 2 for before, now in pairs)
     has_begun = has_fallen if pairs else today >= new
     return max(today, new) if has_begun else min(today, new - timedelta(days=1))

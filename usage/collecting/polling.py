@@ -186,10 +186,8 @@ def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callabl
         return poll, False
     except (ClaimLost, DatabaseError):
         raise
-    except Superseded:
-        return note_failure(feed, started_at, clock(), SUPERSEDED), True
     except Exception as error:
-        if not isinstance(error, VendorError | TokenUnreadable):
+        if not isinstance(error, VendorError | TokenUnreadable | Superseded):
             logger.exception("%s: a fault of ours", feed)
         try:
             with transaction.atomic():

@@ -1,8 +1,8 @@
 """Readings -> snapshots -> daily and monthly usage, in the transaction of their poll.
 
 Daily and monthly rows are a fold over snapshots in the order in which they were first seen. A poll folds its new
-snapshots onto the rows that stand; `rebuild` folds all of them from nothing: both by `fold_day` and `fold_month`,
-so both give the same bytes.
+snapshots onto the rows that stand; `rebuild` folds all of them from nothing: both by `fold`, so both give the
+same bytes.
 """
 
 from __future__ import annotations
@@ -117,10 +117,11 @@ def place(feed: Feed, readings: Sequence[Reading], *, clock: datetime) -> list[F
         dates[reading.description].add(reading.date)
     is_day_by_day = any(len(found) > 1 for found in dates.values())
     counts_day = is_day_by_day or feed.counts == Feed.Counts.DAY
+    is_undated = any(reading.month is None for reading in readings)
     to_date = {
         product.pk: reading.items
         for reading in readings
-        if (product := products[reading.description]).is_usage and not counts_day
+        if is_undated and not counts_day and (product := products[reading.description]).is_usage
     }
     undated = months.day_of_undated(feed, to_date, clock=clock)
     figures = [
