@@ -59,7 +59,11 @@ class OperationQuerySet(models.QuerySet["Operation"]):
 
 
 class Operation(models.Model):
-    """A customer's operation at the vendor: a server number and a token."""
+    """A customer's operation at the vendor: a server number and a token.
+
+    Between `reset_after` and `reset_before`, in seconds from midnight in its time zone, negative before it, the vendor
+    was seen to begin its months; both are None until that was seen.
+    """
 
     name = models.CharField(_("name"), max_length=100, unique=True)
     slug = models.SlugField(_("slug"), max_length=100, unique=True, help_text=_("Its name in addresses and in CSV."))
@@ -86,6 +90,8 @@ class Operation(models.Model):
     is_kept_to_groups = models.BooleanField(default=False, editable=False)
     vendor_name = models.CharField(_("name at the vendor"), max_length=200, blank=True, editable=False)
     other_vendor_name = models.CharField(max_length=200, blank=True, editable=False)
+    reset_after = models.IntegerField(null=True, editable=False)
+    reset_before = models.IntegerField(null=True, editable=False)
     claimed_at = models.DateTimeField(null=True, editable=False)
     claimed_by = models.CharField(max_length=36, blank=True, editable=False)
 
@@ -145,7 +151,11 @@ class Interval(models.IntegerChoices):
 
 
 class Feed(models.Model):
-    """One API polled for one operation, at its own interval."""
+    """One API polled for one operation, at its own interval.
+
+    Since `held_since`, good answers are held: whether they are of the old month or the new one can't be told yet.
+    At `contrary_midnights` midnights in a row, its figures behaved as if they counted the other thing than `counts`.
+    """
 
     class Counts(models.TextChoices):
         MONTH = "month", _("month to date")
@@ -169,6 +179,8 @@ class Feed(models.Model):
     failing_outcome = models.CharField(max_length=32, blank=True, editable=False)
     failing_message = models.CharField(max_length=500, blank=True, editable=False)
     failures = models.PositiveIntegerField(default=0, editable=False)
+    held_since = models.DateTimeField(null=True, editable=False)
+    contrary_midnights = models.PositiveSmallIntegerField(default=0, editable=False)
 
     class Meta:
         ordering = ["operation_id", "id"]
@@ -219,7 +231,10 @@ GAP_INTERVALS = 2.5
 
 
 class Poll(models.Model):
-    """One call of a feed, with its outcome: `good`, or the outcome of a class of error."""
+    """One call of a feed, with its outcome: `good`, or the outcome of a class of error.
+
+    While `is_held`, the figures of its answer stand nowhere yet.
+    """
 
     feed = models.ForeignKey(Feed, models.CASCADE, related_name="polls", verbose_name=_("feed"))
     started_at = models.DateTimeField(_("started"))
@@ -232,6 +247,7 @@ class Poll(models.Model):
     rows = models.PositiveIntegerField(_("rows"), default=0)
     size = models.PositiveIntegerField(_("bytes"), default=0)
     answer = models.ForeignKey(Answer, models.PROTECT, null=True, related_name="polls", verbose_name=_("answer"))
+    is_held = models.BooleanField(default=False)
 
     class Meta:
         ordering = ["-started_at", "-id"]
@@ -240,6 +256,7 @@ class Poll(models.Model):
         indexes = [
             models.Index(fields=["feed", "-started_at"], name="polls_of_a_feed"),
             models.Index(fields=["-started_at"], name="polls_by_time"),
+            models.Index(fields=["feed", "started_at"], condition=Q(is_held=True), name="polls_held"),
         ]
 
     def __str__(self) -> str:
@@ -344,8 +361,10 @@ class Gap(models.Model):
 class DailyUsage(models.Model):
     """A product's day in an operation.
 
-    Of usage, `items` is what the day used, empty where the day before is not known, and `month_to_date` what the
-    month had used by the day's last good poll. Of a gauge, `items` is the day's last figure.
+    Of usage, `items` is what the day used, and `month_to_date` what the month had used by the day's end, or by its last
+    good poll. Where a stretch without a good poll ran over midnight, what was used in it is spread over its days by
+    time, and each of them `is_reckoned`; on those without a poll of their own, nothing is known of `highest` and
+    `lowest`. Of a gauge, `items` is the day's last figure.
     """
 
     operation = models.ForeignKey(Operation, models.CASCADE, related_name="days")
@@ -353,10 +372,11 @@ class DailyUsage(models.Model):
     day = models.DateField()
     items = items_field(null=True)
     month_to_date = items_field(null=True)
-    highest = items_field()
-    lowest = items_field()
+    highest = items_field(null=True)
+    lowest = items_field(null=True)
     as_of = models.DateTimeField()
     is_restated = models.BooleanField(default=False)
+    is_reckoned = models.BooleanField(default=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["operation", "product", "day"], name="one_row_a_day")]
@@ -371,8 +391,9 @@ class MonthlyUsage(models.Model):
 
     Of usage, `items` is the month to date, and `highest` and `lowest` are whole days'; of a gauge, the last, highest
     and lowest figures. The two lists hold what its daily rows hold, as text from the 1st on, null where nothing is
-    known: enough for an overview without reading days. What an admin may change of the product is kept in `closed_…`
-    as it was at the closing.
+    known: enough for an overview without reading days; `reckoned_days` are the numbers of the reckoned ones. `gaps` are
+    the stretches without a good poll, each as two counts of seconds since the month began, and `gap_seconds` their sum.
+    What an admin may change of the product is kept in `closed_…` as it was at the closing.
     """
 
     class State(models.TextChoices):
@@ -388,8 +409,10 @@ class MonthlyUsage(models.Model):
     lowest = items_field(null=True)
     items_by_day = models.JSONField(default=list)
     to_date_by_day = models.JSONField(default=list)
+    reckoned_days = models.JSONField(default=list)
     state = models.CharField(max_length=7, choices=State, default=State.OPEN)
     as_of = models.DateTimeField()
+    gaps = models.JSONField(default=list)
     gap_seconds = models.PositiveIntegerField(default=0)
     is_restated = models.BooleanField(default=False)
     closed_at = models.DateTimeField(null=True)
@@ -413,3 +436,51 @@ class MonthlyUsage(models.Model):
     @property
     def is_closed(self) -> bool:
         return self.state == self.State.CLOSED
+
+
+class Certificate(models.Model):
+    """What a closed month's figure stands on, written when the month is closed and never again.
+
+    `seconds_unheard` lie between the last good poll and the vendor's new month: the boundary in the operation's zone,
+    or the first answer of the new month where the vendor began it earlier or later. `most_unseen` is the most that can
+    have been used in them, at the quickest pace known: `pace_items` in `pace_seconds`. It is None where no pace is
+    known, and of gauges.
+    """
+
+    class Pace(models.TextChoices):
+        BUSIEST = "busiest", _("the busiest stretch of the day before it")
+        MEAN = "mean", _("the month's mean")
+        UNKNOWN = "unknown", _("not known")
+
+    usage = models.OneToOneField(MonthlyUsage, models.PROTECT, related_name="certificate")
+    poll = models.ForeignKey(Poll, models.PROTECT, null=True, related_name="certificates")
+    last_good_poll_at = models.DateTimeField()
+    seconds_unheard = models.PositiveIntegerField()
+    most_unseen = items_field(null=True)
+    pace = models.CharField(max_length=8, choices=Pace)
+    pace_items = items_field(null=True)
+    pace_seconds = models.PositiveIntegerField(null=True)
+    answer_sha256 = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.usage_id} · {self.last_good_poll_at}"
+
+
+class Correction(models.Model):
+    """What the vendor said of a month after its closing: the month's figure would be `items`. The closed one stands."""
+
+    usage = models.ForeignKey(MonthlyUsage, models.PROTECT, related_name="corrections")
+    poll = models.ForeignKey(Poll, models.PROTECT, related_name="corrections")
+    items = items_field()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["seen_at", "id"]
+        constraints = [models.UniqueConstraint(fields=["usage", "poll"], name="one_correction_a_poll")]
+
+    def __str__(self) -> str:
+        return f"{self.usage_id} · {self.items}"
