@@ -114,7 +114,8 @@ DAYS = """
     INSERT INTO usage_dailyusage
         (operation_id, product_id, day, items, month_to_date, highest, lowest, as_of, is_restated, is_reckoned)
     SELECT operation.id, product.id, %(day)s, {items},
-        CASE WHEN product.kind = 'usage' THEN {items} * %(number)s END, {items}, {items}, %(as_of)s, %(never)s, %(never)s
+        CASE WHEN product.kind = 'usage' THEN {items} * %(number)s END, {items}, {items}, %(as_of)s,
+        %(never)s, %(never)s
     FROM usage_operation operation CROSS JOIN usage_product product
     WHERE product.id IN (SELECT id FROM usage_product ORDER BY id LIMIT %(products)s)
 """
