@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from .collecting import months, polling, pruning
+from .collecting import closing, polling, pruning
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def poll_soon(operation_id: int) -> bool:
 
 @shared_task
 def close_months() -> None:
-    months.close_months(timezone.now())
+    closing.close_months(timezone.now())
 
 
 @shared_task

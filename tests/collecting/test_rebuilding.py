@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from tests.conftest import hear, make_operation
-from usage.collecting import months
+from usage.collecting import closing, months
 from usage.collecting.rebuilding import rebuild
 from usage.models import DailyUsage, Feed, MonthlyUsage, Operation
 
@@ -39,7 +39,7 @@ def history(db: None) -> Operation:
             *(("Calls", str(day.day), f"{day:%Y-%m-%d}") for day in days_so_far(at)),
         )
         at += timedelta(hours=random.choice([5, 9, 11]))
-    months.close_months(datetime(2026, 11, 1, 12, tzinfo=UTC))
+    closing.close_months(datetime(2026, 11, 1, 12, tzinfo=UTC))
     return operation
 
 

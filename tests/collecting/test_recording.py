@@ -53,19 +53,86 @@ def test_an_unchanged_figure_only_moves_last_seen_and_costs_no_second_answer(ope
 def test_a_day_uses_what_the_month_gained_since_the_day_before(operation: Operation) -> None:
     hear(operation, "interactions", at(1), ("Email", "120"))
     hear(operation, "interactions", at(1, 23, 59), ("Email", "200"))
+    hear(operation, "interactions", at(2, 0, 4), ("Email", "200.5"))
     hear(operation, "interactions", at(2), ("Email", "260.5"))
     assert days(operation, "Email") == {1: ("200", "200"), 2: ("60.5", "260.5")}
 
 
-def test_a_day_after_an_unknown_one_has_a_month_to_date_but_no_items(operation: Operation) -> None:
+def reckoned(operation: Operation, description: str) -> list[int]:
+    return month_of(operation, description).reckoned_days
+
+
+def test_what_came_in_a_gap_is_spread_over_its_days_and_marked(operation: Operation) -> None:
+    hear(operation, "interactions", at(1, 0, 4), ("Email", "0"))
     hear(operation, "interactions", at(1), ("Email", "100"))
     hear(operation, "interactions", at(4), ("Email", "400"))
+    hear(operation, "interactions", at(4, 12, 5), ("Email", "410"))
     hear(operation, "interactions", at(5), ("Email", "450"))
-    assert days(operation, "Email") == {1: ("100", "100"), 4: (None, "400"), 5: ("50", "450")}
+    assert days(operation, "Email") == {
+        1: ("150", "150"),
+        2: ("100", "250"),
+        3: ("100", "350"),
+        4: ("79", "429"),
+        5: ("21", "450"),
+    }
     month = month_of(operation, "Email")
-    assert month.items_by_day == ["100", None, None, None, "50"]
-    assert month.to_date_by_day == ["100", None, None, "400", "450"]
-    assert (month.items, month.highest, month.lowest) == (450, 100, 100)
+    assert (month.items_by_day, month.reckoned_days) == (["150", "100", "100", "79", "21"], [1, 2, 3, 4, 5])
+    assert (month.items, month.highest, month.lowest) == (450, None, None)
+    rows = DailyUsage.objects.order_by("day")
+    assert [row.as_of for row in rows] == [at(1), at(4), at(4), at(4, 12, 5), at(5)]
+    assert [row.highest for row in rows] == [100, None, None, 410, 450]
+    assert list(rebuild(write=False)) == []
+
+
+def test_a_gap_within_a_day_is_that_days(operation: Operation) -> None:
+    hear(operation, "interactions", at(1, 0, 4), ("Email", "0"))
+    hear(operation, "interactions", at(1, 23, 59), ("Email", "100"))
+    hear(operation, "interactions", at(2, 0, 4), ("Email", "101"))
+    hear(operation, "interactions", at(2, 15), ("Email", "300"))
+    assert days(operation, "Email") == {1: ("100", "100"), 2: ("200", "300")}
+    assert reckoned(operation, "Email") == []
+    assert month_of(operation, "Email").gap_seconds > 0
+
+
+def test_nothing_used_in_a_gap_needs_no_reckoning(operation: Operation) -> None:
+    hear(operation, "interactions", at(1, 0, 4), ("Email", "100"))
+    hear(operation, "interactions", at(3), ("Email", "100"))
+    assert days(operation, "Email") == {1: ("100", "100"), 2: ("0", "100"), 3: ("0", "100")}
+    assert reckoned(operation, "Email") == []
+
+
+def test_a_figure_with_decimals_is_spread_without_losing_any(operation: Operation) -> None:
+    hear(operation, "interactions", at(1, 0, 4), ("Email", "0"))
+    hear(operation, "interactions", at(7), ("Email", "100.0003"))
+    used = [Decimal(items) for items, _ in days(operation, "Email").values() if items]
+    assert (len(used), sum(used), month_of(operation, "Email").items) == (7, Decimal("100.0003"), Decimal("100.0003"))
+
+
+def test_a_product_that_the_vendor_told_nothing_of_for_days_is_reckoned_too(operation: Operation) -> None:
+    Feed.objects.update(interval=1440)
+    hear(operation, "interactions", at(1), ("Email", "10"), ("Chat", "6"))
+    for day in (2, 3):
+        hear(operation, "interactions", at(day), ("Email", "10"))
+    hear(operation, "interactions", at(4), ("Email", "10"), ("Chat", "12"))
+    assert days(operation, "Chat") == {1: ("7", "7"), 2: ("2", "9"), 3: ("2", "11"), 4: ("1", "12")}
+    assert (reckoned(operation, "Chat"), reckoned(operation, "Email")) == ([1, 2, 3, 4], [])
+
+
+def test_a_product_first_used_in_mid_month_was_used_then(operation: Operation) -> None:
+    Feed.objects.update(interval=1440)
+    for day in (1, 2):
+        hear(operation, "interactions", at(day), ("Email", "10"))
+    hear(operation, "interactions", at(3), ("Email", "10"), ("Chat", "6"))
+    assert days(operation, "Chat") == {3: ("6", "6")}
+    assert reckoned(operation, "Chat") == []
+
+
+def test_what_fell_in_a_gap_is_no_use_of_its_days(operation: Operation) -> None:
+    hear(operation, "interactions", at(1, 0, 4), ("Email", "100"))
+    hear(operation, "interactions", at(3), ("Email", "90"))
+    assert days(operation, "Email") == {1: ("100", "100"), 2: ("0", "100"), 3: ("-10", "90")}
+    assert reckoned(operation, "Email") == [1, 2, 3]
+    assert month_of(operation, "Email").is_restated
 
 
 def test_a_fallen_figure_is_kept_and_flagged(operation: Operation) -> None:
@@ -203,7 +270,9 @@ def test_a_stretch_without_a_good_poll_is_a_gap_counted_in_the_month(operation: 
 def test_the_time_before_the_first_poll_is_a_gap(operation: Operation) -> None:
     hear(operation, "interactions", at(3, 0, 0), ("Email", "300"))
     assert month_of(operation, "Email").gap_seconds == 2 * 86400
-    assert days(operation, "Email") == {3: (None, "300")}
+    assert days(operation, "Email") == {1: ("150", "150"), 2: ("150", "300"), 3: ("0", "300")}
+    assert reckoned(operation, "Email") == [1, 2, 3]
+    assert month_of(operation, "Email").gaps == [[0, 2 * 86400]]
 
 
 def test_a_clock_set_back_loses_nothing(operation: Operation) -> None:

@@ -7,7 +7,7 @@ import pytest
 from django.utils import translation
 
 from tests.conftest import hear, make_operation
-from usage.models import Operation, Product
+from usage.models import Feed, Operation, Product
 from usage.presenting import charts, queries
 
 pytestmark = pytest.mark.django_db
@@ -27,6 +27,7 @@ def page(operation: Operation, now: datetime) -> queries.OperationPage:
 
 @pytest.fixture
 def heard(operation: Operation) -> Operation:
+    Feed.objects.update(interval=1440)
     for month, day, total in ((10, 1, "5"), (10, 2, "12"), (11, 1, "10"), (11, 4, "40"), (11, 5, "45")):
         hear(operation, "interactions", at(day, month=month), ("Email", total))
     hear(operation, "interaction_licenses", at(4), ("Interaction licences", "40"))
@@ -37,12 +38,12 @@ def heard(operation: Operation) -> Operation:
 def test_unknown_days_are_null_and_never_zero(heard: Operation) -> None:
     daily, total = charts.operation_charts(page(heard, at(5, 14))).values()
     items, licences = daily["series"]
-    assert items["data"] == [10, None, None, None, 6, *[None] * 25]
+    assert items["data"] == [15, 10, 10, 5, 6, *[None] * 25]
     assert licences["data"] == [None, None, None, 40, *[None] * 26]
     this, last = total["series"]
-    assert this["data"] == [10, None, None, 40, 46, *[None] * 25]
+    assert this["data"] == [15, 25, 35, 40, 46, *[None] * 25]
     assert last["data"] == [5, 12, *[None] * 28]
-    assert (daily["unfinished"], daily["unknown"], total["unknown"]) == (5, [2, 3, 4], [2, 3])
+    assert (daily["unfinished"], daily["unknown"], total["unknown"]) == (5, [], [])
 
 
 def test_a_longer_month_before_ends_with_this_one(heard: Operation) -> None:
@@ -91,7 +92,7 @@ def test_a_sparkline_is_a_path_of_finished_days_and_one_of_today(heard: Operatio
     row = page(heard, at(5, 14)).cards[0].row
     assert charts.sparkline(row) == (
         '<svg class="spark" viewBox="0 0 124 24" aria-hidden="true">'
-        '<path d="M2 24v-24"/><path class="today" d="M18 24v-14"/></svg>'
+        '<path d="M2 24v-24M6 24v-16M10 24v-16M14 24v-8"/><path class="today" d="M18 24v-10"/></svg>'
     )
 
 

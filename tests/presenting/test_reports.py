@@ -12,9 +12,9 @@ from django.db import connection
 from pytest_django import DjangoAssertNumQueries
 
 from tests.conftest import hear, make_operation
-from usage.collecting import months
+from usage.collecting import closing
 from usage.collecting.rebuilding import rebuild
-from usage.models import MonthlyUsage, Operation, Product, Snapshot
+from usage.models import Feed, MonthlyUsage, Operation, Product, Snapshot
 from usage.presenting import reports
 
 pytestmark = pytest.mark.django_db
@@ -50,6 +50,7 @@ def gap_seconds(api: str) -> int:
 @pytest.fixture
 def told(operation: Operation) -> Operation:
     """Usage of three days with one missing and one restated, and licences of two of them."""
+    Feed.objects.filter(operation=operation).update(interval=1440)
     hear(operation, "interaction_licenses", at(1, 9), ("Licences", "32"))
     hear(operation, "interactions", at(1, 10), ("Email", "120.5", "2026-11-01"), ("Facebook", "1"))
     hear(operation, "interactions", at(2, 10), ("Email", "400", "2026-11-02"), ("Facebook", "3"))
@@ -76,8 +77,8 @@ def test_monthly(told: Operation) -> None:
     assert body("monthly") == text(
         "month,operation,api,product,kind,items,highest,lowest,licences,items_per_licence,state,as_of,gap_seconds",
         f"2026-11,bogot-norte,interaction_licenses,Licences,licences,30,32,30,,,open,2026-11-04T09:00:02-05:00,{gauge}",
-        f"2026-11,bogot-norte,interactions,Email,usage,1234.25,269.5,120.5,30,41.1417,open,2026-11-04T10:00:02-05:00,{usage}",
-        f"2026-11,bogot-norte,interactions,Facebook,usage,7,2,1,30,0.2333,open,2026-11-04T10:00:02-05:00,{usage}",
+        f"2026-11,bogot-norte,interactions,Email,usage,1234.25,120.5,120.5,30,41.1417,open,2026-11-04T10:00:02-05:00,{usage}",
+        f"2026-11,bogot-norte,interactions,Facebook,usage,7,1,1,30,0.2333,open,2026-11-04T10:00:02-05:00,{usage}",
     )
 
 
@@ -86,8 +87,8 @@ def test_monthly_for_a_spanish_excel(told: Operation) -> None:
     assert body("monthly", dialect="excel-es") == "\ufeff" + text(
         "month;operation;api;product;kind;items;highest;lowest;licences;items_per_licence;state;as_of;gap_seconds",
         f"11/2026;bogot-norte;interaction_licenses;Licences;licences;30;32;30;;;open;04/11/2026 09:00:02;{gauge}",
-        f"11/2026;bogot-norte;interactions;Email;usage;1234,25;269,5;120,5;30;41,1417;open;04/11/2026 10:00:02;{usage}",
-        f"11/2026;bogot-norte;interactions;Facebook;usage;7;2;1;30;0,2333;open;04/11/2026 10:00:02;{usage}",
+        f"11/2026;bogot-norte;interactions;Email;usage;1234,25;120,5;120,5;30;41,1417;open;04/11/2026 10:00:02;{usage}",
+        f"11/2026;bogot-norte;interactions;Facebook;usage;7;1;1;30;0,2333;open;04/11/2026 10:00:02;{usage}",
     )
 
 
@@ -97,11 +98,13 @@ def test_daily(told: Operation) -> None:
         "2026-11-01,bogot-norte,interaction_licenses,Licences,licences,32,,,complete,2026-11-01T09:00:02-05:00",
         "2026-11-04,bogot-norte,interaction_licenses,Licences,licences,30,,,unfinished,2026-11-04T09:00:02-05:00",
         "2026-11-01,bogot-norte,interactions,Email,usage,120.5,120.5,32,complete,2026-11-01T10:00:02-05:00",
-        "2026-11-02,bogot-norte,interactions,Email,usage,269.5,390,,restated,2026-11-02T11:00:02-05:00",
-        "2026-11-04,bogot-norte,interactions,Email,usage,,1234.25,30,gap,2026-11-04T10:00:02-05:00",
+        "2026-11-02,bogot-norte,interactions,Email,usage,503.0042,623.5042,,restated,2026-11-02T11:00:02-05:00",
+        "2026-11-03,bogot-norte,interactions,Email,usage,431.1064,1054.6106,,complete,2026-11-04T10:00:02-05:00",
+        "2026-11-04,bogot-norte,interactions,Email,usage,179.6394,1234.25,30,unfinished,2026-11-04T10:00:02-05:00",
         "2026-11-01,bogot-norte,interactions,Facebook,usage,1,1,32,complete,2026-11-01T10:00:02-05:00",
-        "2026-11-02,bogot-norte,interactions,Facebook,usage,2,3,,complete,2026-11-02T11:00:02-05:00",
-        "2026-11-04,bogot-norte,interactions,Facebook,usage,,7,30,gap,2026-11-04T10:00:02-05:00",
+        "2026-11-02,bogot-norte,interactions,Facebook,usage,3,4,,complete,2026-11-02T11:00:02-05:00",
+        "2026-11-03,bogot-norte,interactions,Facebook,usage,2,6,,complete,2026-11-04T10:00:02-05:00",
+        "2026-11-04,bogot-norte,interactions,Facebook,usage,1,7,30,unfinished,2026-11-04T10:00:02-05:00",
     )
 
 
@@ -111,11 +114,13 @@ def test_daily_for_a_spanish_excel(told: Operation) -> None:
         "01/11/2026;bogot-norte;interaction_licenses;Licences;licences;32;;;complete;01/11/2026 09:00:02",
         "04/11/2026;bogot-norte;interaction_licenses;Licences;licences;30;;;unfinished;04/11/2026 09:00:02",
         "01/11/2026;bogot-norte;interactions;Email;usage;120,5;120,5;32;complete;01/11/2026 10:00:02",
-        "02/11/2026;bogot-norte;interactions;Email;usage;269,5;390;;restated;02/11/2026 11:00:02",
-        "04/11/2026;bogot-norte;interactions;Email;usage;;1234,25;30;gap;04/11/2026 10:00:02",
+        "02/11/2026;bogot-norte;interactions;Email;usage;503,0042;623,5042;;restated;02/11/2026 11:00:02",
+        "03/11/2026;bogot-norte;interactions;Email;usage;431,1064;1054,6106;;complete;04/11/2026 10:00:02",
+        "04/11/2026;bogot-norte;interactions;Email;usage;179,6394;1234,25;30;unfinished;04/11/2026 10:00:02",
         "01/11/2026;bogot-norte;interactions;Facebook;usage;1;1;32;complete;01/11/2026 10:00:02",
-        "02/11/2026;bogot-norte;interactions;Facebook;usage;2;3;;complete;02/11/2026 11:00:02",
-        "04/11/2026;bogot-norte;interactions;Facebook;usage;;7;30;gap;04/11/2026 10:00:02",
+        "02/11/2026;bogot-norte;interactions;Facebook;usage;3;4;;complete;02/11/2026 11:00:02",
+        "03/11/2026;bogot-norte;interactions;Facebook;usage;2;6;;complete;04/11/2026 10:00:02",
+        "04/11/2026;bogot-norte;interactions;Facebook;usage;1;7;30;unfinished;04/11/2026 10:00:02",
     )
 
 
@@ -215,7 +220,7 @@ def test_a_day_of_a_closed_month_is_complete(operation: Operation) -> None:
     hear(operation, "interactions", at(1), ("Email", "100"))
     hear(operation, "interactions", at(1, month=12), ("Email", "1"))
     assert cells(body("daily"), "state") == ["unfinished"]
-    months.close_months(at(1, 13, month=12))
+    closing.close_months(at(1, 13, month=12))
     assert cells(body("daily"), "state") == ["complete"]
     assert cells(body("monthly"), "state") == ["closed"]
 
@@ -258,9 +263,10 @@ def test_a_product_that_is_not_counted_is_left_out(name: str, told: Operation) -
 
 @pytest.mark.parametrize("name", reports.COLUMNS)
 def test_only_the_month_appears(name: str, told: Operation) -> None:
+    hear(told, "interactions", at(29), ("Email", "1234.25", "2026-11-04"), ("Facebook", "7"))
     before = body(name)
-    hear(told, "interactions", at(31, month=10), ("Email", "9", "2026-10-31"))
     hear(told, "interactions", at(1, month=12), ("Email", "9", "2026-12-01"))
+    hear(told, "interactions", at(2, month=12), ("Email", "9", "2026-12-02"))
     assert body(name) == before
 
 
@@ -287,12 +293,12 @@ def test_a_report_is_one_statement_of_one_moment(
 def test_a_closed_month_gives_the_same_bytes_whatever_comes_later(name: str, dialect: str, told: Operation) -> None:
     hear(told, "interactions", at(1, 0, month=12), ("Email", "1", "2026-12-01"))
     hear(told, "interaction_licenses", at(1, 0, month=12), ("Licences", "31"))
-    months.close_months(at(1, 1, month=12))
+    closing.close_months(at(1, 1, month=12))
     closed = body(name, dialect=dialect)
     assert body(name, dialect=dialect) == closed
     hear(told, "interactions", at(1, 2, month=12), ("Email", "9999", "2026-11-30"), ("Email", "2", "2026-12-01"))
     hear(told, "interaction_licenses", at(1, 2, month=12), ("Licences", "77"))
-    months.close_months(at(1, 3, month=12))
+    closing.close_months(at(1, 3, month=12))
     assert Snapshot.objects.filter(month=NOVEMBER, items=9999).exists()
     Product.objects.update(name="Renamed", kind="active count", licensed_by=None, is_counted=False)
     assert body(name, dialect=dialect) == closed

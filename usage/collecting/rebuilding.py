@@ -8,12 +8,12 @@ from datetime import date
 
 from django.db import transaction
 
-from usage.models import DailyUsage, Feed, MonthlyUsage
+from usage.models import DailyUsage, Feed, Gap, MonthlyUsage
 
-from . import months, recording
-from .recording import Key, Row
+from . import folding, months
+from .folding import Fold, Key, Row
 
-SEALED = ("state", "closed_at", "gap_seconds", "closed_name", "closed_kind", "closed_licensed_by_id")
+SEALED = ("state", "closed_at", "gaps", "gap_seconds", "closed_name", "closed_kind", "closed_licensed_by_id")
 """What a closed month holds that its snapshots don't tell."""
 
 
@@ -47,27 +47,27 @@ def _rebuild_month(feed: Feed, month: date, *, write: bool) -> list[Difference]:
         (row.product_id, row.day): row
         for row in DailyUsage.objects.filter(**rows, day__gte=month, day__lt=months.next_month(month))
     }
-    days: dict[Key, DailyUsage] = {}
-    folded: dict[Key, MonthlyUsage] = {}
+    fold = Fold(feed, dict(Gap.objects.filter(feed=feed).values_list("ended_at", "began_at")))
     for snapshot in feed.snapshots.filter(month=month).order_by("first_seen", "pk").select_related("product"):
         stands = stand_months.get((snapshot.product_id, month))
         if stands and stands.closed_kind:
             snapshot.product.kind = stands.closed_kind
         if not (stands and stands.closed_at and snapshot.first_seen > stands.closed_at):
-            recording.fold(feed.operation_id, snapshot, days, folded)
-    for product_and_month, row in folded.items():
+            fold.add(snapshot)
+    for product_and_month, row in fold.rows.items():
         stands = stand_months.get(product_and_month)
         if stands and stands.closed_at:
             for column in SEALED:
                 setattr(row, column, getattr(stands, column))
         else:
             row.state = stands.state if stands else row.state
-            row.gap_seconds = months.gap_seconds(feed, month, known_at=row.as_of)
-    differences = [*_compare(DailyUsage, stand_days, days), *_compare(MonthlyUsage, stand_months, folded)]
+            row.gaps = months.gaps_of(feed, month)
+            row.gap_seconds = months.seconds_of(row.gaps)
+    differences = [*_compare(DailyUsage, stand_days, fold.days), *_compare(MonthlyUsage, stand_months, fold.rows)]
     if write and differences:
         sealed = {product for (product, _), row in stand_months.items() if row.is_closed}
-        _replace(DailyUsage, stand_days, days, sealed, date_field="day")
-        _replace(MonthlyUsage, stand_months, folded, sealed, date_field="month")
+        _replace(DailyUsage, stand_days, fold.days, sealed, date_field="day")
+        _replace(MonthlyUsage, stand_months, fold.rows, sealed, date_field="month")
     return differences
 
 
@@ -87,4 +87,4 @@ def _replace(
         if key not in should and key[0] not in sealed:
             row.delete()
     rows = [row for (product, _), row in should.items() if product not in sealed]
-    recording.write(model, rows, date_field=date_field)
+    folding.write(model, rows, date_field=date_field)

@@ -1,39 +1,42 @@
 """Readings -> snapshots -> daily and monthly usage, in the transaction of their poll.
 
-Daily and monthly rows are a fold over snapshots in the order in which they were first seen. A poll folds its new
-snapshots onto the rows that stand; `rebuild` folds all of them from nothing: both by `fold`, so both give the
-same bytes.
+An answer that can't be told to be of the old month or the new one is held, and takes its place later.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import TypeVar
 
-from usage.models import GOOD, Answer, DailyUsage, Feed, MonthlyUsage, Operation, Poll, Product, Snapshot
+from usage.models import (
+    GOOD,
+    Answer,
+    Correction,
+    DailyUsage,
+    Feed,
+    MonthlyUsage,
+    Operation,
+    Poll,
+    Product,
+    Snapshot,
+)
+from usage.wolkvox import answers
 from usage.wolkvox.answers import Reading
 from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.client import Reply
 from usage.wolkvox.errors import AnswerRefused
 
-from . import months
+from . import months, turns
+from .folding import NOTHING, Fold, Gaps, Key, last_known, write
+from .turns import Figures, Side, Turn
 
 SUMMARY_ROWS = {"TOTAL", "TOTALES", "SUBTOTAL", "GRAND TOTAL", "TOTAL GENERAL"}
-NOTHING = Decimal(0)
-
 CLOCKS_DIFFER = timedelta(hours=1)
 """More than this between the vendor's clock and ours is an error of one of them, and ours is watched."""
-
-Key = tuple[int, date]
-"""A product's id and a month (or a day, of daily rows)."""
-
-Row = TypeVar("Row", DailyUsage, MonthlyUsage)
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,12 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
 
     Raises AnswerRefused, before anything is written that would have to stand, for a figure that has no place.
     """
-    operation = feed.operation
-    figures = place(feed, readings, clock=clock_of(reply))
+    clock = clock_of(reply)
+    products = products_of(feed, readings)
+    usage = usage_of(readings, products)
+    is_undated = any(reading.month is None for reading in readings)
+    turn = turns.turn_of(feed, usage, clock) if is_undated and not is_day_by_day(readings) else None
+    figures = place(feed, readings, products, clock=clock, turn=turn)
     poll = Poll.objects.create(
         feed=feed,
         started_at=reply.started_at,
@@ -67,22 +74,66 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
         rows=len(readings),
         size=len(reply.body),
         answer=keep_answer(reply.body),
+        is_held=turn is not None and turn.side is Side.UNSURE,
     )
-    seen_at = reply.started_at
+    note_name(feed.operation, readings)
+    if poll.is_held:
+        feed.held_since = feed.held_since or poll.started_at
+        feed.save(update_fields=["held_since"])
+        return poll
+    if feed.held_since:
+        settle(feed, usage, min(figure.day for figure in figures) if figures else None)
+    seen_at = poll.started_at
     if feed.last_good_poll_at and seen_at <= feed.last_good_poll_at:  # our clock was set back
         seen_at = feed.last_good_poll_at + timedelta(microseconds=1)
-    note_name(operation, readings)
-    months.note_gap(feed, seen_at)
+    keep(feed, poll, figures, seen_at)
+    return poll
+
+
+def settle(feed: Feed, told: Figures | None = None, day: date | None = None) -> None:
+    """Give the answers that were held their place, now that `told`, of `day`, shows where the count began anew.
+
+    Where they are followed by figures of the old month, all of them were the old month's. Else the count began anew
+    where it fell deepest; where it never fell, nobody can tell, and the figures stand nowhere.
+    """
+    begins = turns.near(feed, feed.held_since) if feed.held_since else None
+    held = list(feed.polls.filter(is_held=True).order_by("started_at", "pk").select_related("answer"))
+    feed.polls.filter(is_held=True).update(is_held=False)
+    feed.held_since = None
+    feed.save(update_fields=["held_since"])
+    if begins is None:
+        return
+    heard = [answers.parse(poll.answer.body, feed.about) for poll in held if poll.answer]
+    products = products_of(feed, [reading for readings in heard for reading in readings])
+    before, _ = turns.told_before(feed, begins)
+    after = [told] if told else []
+    old = turns.fall_in([before, *(usage_of(readings, products) for readings in heard), *after])
+    if day and day < begins:
+        old = len(held) + 1
+    if old is None:
+        return
+    for number, (poll, readings) in enumerate(zip(held, heard, strict=True), start=1):
+        turn = Turn(begins, Side.OLD if number < old else Side.NEW)
+        keep(feed, poll, place(feed, readings, products, clock=poll.started_at, turn=turn), poll.started_at)
+
+
+def keep(feed: Feed, poll: Poll, figures: Sequence[Figure], seen_at: datetime) -> None:
+    """Snapshots of an answer's figures, and what follows from them. What is told of a closed month corrects it."""
+    gap = months.note_gap(feed, seen_at)
     rows = months_before(feed, figures)
-    sealed = {key for key, row in rows.items() if row.is_closed}
-    snapshots = keep_snapshots(feed, poll, figures, seen_at, sealed)
+    learn_reset(feed, poll, figures, rows)
+    sealed = {key: row for key, row in rows.items() if row.is_closed}
+    again, new = keep_snapshots(feed, poll, figures, seen_at, sealed)
     follow(
         feed,
-        [snapshot for snapshot in snapshots if (snapshot.product_id, snapshot.month) not in sealed],
+        [snapshot for snapshot in (*again, *new) if (snapshot.product_id, snapshot.month) not in sealed],
         rows,
+        {gap.ended_at: gap.began_at} if gap else {},
     )
+    for snapshot in new:
+        if row := sealed.get((snapshot.product_id, snapshot.month)):
+            correct(row, snapshot)
     feed.last_good_poll_at = seen_at
-    return poll
 
 
 def clock_of(reply: Reply) -> datetime:
@@ -106,28 +157,17 @@ def note_name(operation: Operation, readings: Sequence[Reading]) -> None:
         operation.save(update_fields=["vendor_name", "other_vendor_name"])
 
 
-def place(feed: Feed, readings: Sequence[Reading], *, clock: datetime) -> list[Figure]:
-    """The figures of an answer that was given at `clock`, without those of summary rows.
-
-    Several dates for one product in one answer mean that each row counts its own day (vendor-api.md).
-    """
-    products = products_of(feed, readings)
-    dates = defaultdict(set)
-    for reading in readings:
-        dates[reading.description].add(reading.date)
-    is_day_by_day = any(len(found) > 1 for found in dates.values())
-    counts_day = is_day_by_day or feed.counts == Feed.Counts.DAY
-    is_undated = any(reading.month is None for reading in readings)
-    to_date = {
-        product.pk: reading.items
-        for reading in readings
-        if is_undated and not counts_day and (product := products[reading.description]).is_usage
-    }
-    undated = months.day_of_undated(feed, to_date, clock=clock)
+def place(
+    feed: Feed, readings: Sequence[Reading], products: Mapping[str, Product], *, clock: datetime, turn: Turn | None
+) -> list[Figure]:
+    """The figures of an answer that was given at `clock`, without those of summary rows."""
+    counts_day = feed.counts == Feed.Counts.DAY or is_day_by_day(readings)
+    today = months.Today.at(clock, feed.operation.zone)
+    undated = turn.day(today.day) if turn else today.day
     figures = [
         Figure(
             product=(product := products[reading.description]),
-            day=months.day_of(reading, clock=clock, zone=feed.operation.zone) or undated,
+            day=today.of(reading) or undated,
             items=reading.items,
             counts_day=product.is_usage and counts_day,
             vendor_date=reading.date,
@@ -138,6 +178,20 @@ def place(feed: Feed, readings: Sequence[Reading], *, clock: datetime) -> list[F
     if len({(figure.product.pk, figure.day) for figure in figures}) < len(figures):
         raise AnswerRefused("Two rows speak of the same product and day.")
     return figures
+
+
+def is_day_by_day(readings: Sequence[Reading]) -> bool:
+    """Several dates for one product in one answer mean that each row counts its own day (vendor-api.md)."""
+    dates: dict[str, str] = {}
+    return any(dates.setdefault(reading.description, reading.date) != reading.date for reading in readings)
+
+
+def usage_of(readings: Sequence[Reading], products: Mapping[str, Product]) -> Figures:
+    return {
+        product.pk: reading.items
+        for reading in readings
+        if (product := products[reading.description]).is_usage and product.is_counted
+    }
 
 
 def products_of(feed: Feed, readings: Sequence[Reading]) -> dict[str, Product]:
@@ -179,24 +233,25 @@ def link_licences(feed: Feed) -> None:
 
 
 def keep_snapshots(
-    feed: Feed, poll: Poll, figures: Sequence[Figure], seen_at: datetime, sealed: set[Key]
-) -> list[Snapshot]:
-    """A new snapshot for each figure that differs from the one shown before; the others are seen again.
+    feed: Feed, poll: Poll, figures: Sequence[Figure], seen_at: datetime, sealed: Mapping[Key, MonthlyUsage]
+) -> tuple[list[Snapshot], list[Snapshot]]:
+    """Those whose figure is shown again, and a new one for each figure that differs from the one shown before.
 
-    One of a sealed month is never moved: what is seen after the closing stands beside it.
+    One that a closed month stands on is never moved: what is seen after the closing stands beside it.
     """
     shown_last = Snapshot.objects.none()
     if feed.last_good_poll_at:
         shown_last = Snapshot.objects.filter(feed=feed, last_seen=feed.last_good_poll_at)
     shown = {(snapshot.product_id, snapshot.day): snapshot for snapshot in shown_last}
-    new, again = [], []
+    again, new = [], []
     for figure in figures:
         month = months.first_of(figure.day)
+        closed = sealed.get((figure.product.pk, month))
         before = shown.get((figure.product.pk, figure.day))
         if (
             before
             and (before.items, before.counts_day) == (figure.items, figure.counts_day)
-            and (figure.product.pk, month) not in sealed
+            and not (closed and closed.closed_at and before.first_seen <= closed.closed_at)
         ):
             before.last_seen, before.product = seen_at, figure.product
             again.append(before)
@@ -216,7 +271,7 @@ def keep_snapshots(
             )
         )
     Snapshot.objects.filter(pk__in=[snapshot.pk for snapshot in again]).update(last_seen=seen_at)
-    return again + Snapshot.objects.bulk_create(new)
+    return again, Snapshot.objects.bulk_create(new)
 
 
 # Daily and monthly usage
@@ -231,129 +286,67 @@ def months_before(feed: Feed, figures: Sequence[Figure]) -> dict[Key, MonthlyUsa
     return {(row.product_id, row.month): row for row in rows}
 
 
-def follow(feed: Feed, snapshots: Sequence[Snapshot], rows: dict[Key, MonthlyUsage]) -> None:
-    """Bring the daily and monthly rows in step with a poll's snapshots, none of which is of a sealed month."""
+def follow(feed: Feed, snapshots: Sequence[Snapshot], rows: dict[Key, MonthlyUsage], gaps: Gaps) -> None:
+    """Bring the daily and monthly rows in step with a poll's snapshots, none of which is of a closed month.
+
+    `gaps` holds the one that the poll ended, if it ended one.
+    """
     if not snapshots:
         return
-    days = {
-        (row.product_id, row.day): row
-        for row in DailyUsage.objects.filter(
-            operation=feed.operation_id,
-            product__in={snapshot.product_id for snapshot in snapshots},
-            day__gte=min(snapshot.day for snapshot in snapshots),
-        )
-    }
-    changed = [row for snapshot in snapshots for row in fold(feed.operation_id, snapshot, days, rows)]
-    gaps = {month: months.gap_seconds(feed, month) for month in {snapshot.month for snapshot in snapshots}}
-    touched = {(snapshot.product_id, snapshot.month): snapshot.month for snapshot in snapshots}
-    for key, month in touched.items():
-        rows[key].gap_seconds = gaps[month]
+    known = set(rows)
+    fold = Fold(feed, gaps, days_before(feed, snapshots, rows), rows)
+    turns.watch(feed, snapshots, rows, fold.days)
+    changed = [row for snapshot in snapshots for row in fold.add(snapshot)]
+    touched = {(snapshot.product_id, snapshot.month) for snapshot in snapshots}
+    for month in {month for _, month in touched - known}:
+        month_gaps = months.gaps_of(feed, month)
+        for key in touched - known:
+            if key[1] == month:
+                rows[key].gaps, rows[key].gap_seconds = month_gaps, months.seconds_of(month_gaps)
     write(DailyUsage, changed, date_field="day")
     write(MonthlyUsage, [rows[key] for key in touched], date_field="month")
 
 
-def fold(
-    operation_id: int, snapshot: Snapshot, days: dict[Key, DailyUsage], rows: dict[Key, MonthlyUsage]
-) -> list[DailyUsage]:
-    """Fold a snapshot into its day and its month, made here if need be. Returns the daily rows that it changed."""
-    product = snapshot.product
-    month = rows.setdefault(
-        (product.pk, snapshot.month),
-        MonthlyUsage(operation_id=operation_id, product=product, month=snapshot.month),
+def days_before(feed: Feed, snapshots: Sequence[Snapshot], rows: Mapping[Key, MonthlyUsage]) -> dict[Key, DailyUsage]:
+    """The daily rows from the last day that is known before the snapshots on: what their use is counted from."""
+    earliest = min(
+        ((row := rows.get((snapshot.product_id, snapshot.month))) and last_known(row, snapshot.day)) or snapshot.day
+        for snapshot in snapshots
     )
-    day = days.setdefault(
-        (product.pk, snapshot.day),
-        DailyUsage(
-            operation_id=operation_id,
-            product=product,
-            day=snapshot.day,
-            highest=snapshot.items,
-            lowest=snapshot.items,
-        ),
+    found = DailyUsage.objects.filter(
+        operation=feed.operation_id,
+        product__in={snapshot.product_id for snapshot in snapshots},
+        day__gte=earliest,
     )
-    day.as_of = snapshot.last_seen
-    day.highest = max(day.highest, snapshot.items)
-    day.lowest = min(day.lowest, snapshot.items)
-    if product.is_usage:
-        fold_usage(day, snapshot, month)
-    else:
-        day.items = snapshot.items
-    fold_month(month, day)
-    return [day, *following(month, day, days, counts_day=snapshot.counts_day)]
+    return {(row.product_id, row.day): row for row in found}
 
 
-def fold_usage(day: DailyUsage, snapshot: Snapshot, month: MonthlyUsage) -> None:
-    """What the day used is what the month gained since the end of the day before, if that is known."""
-    number = snapshot.day.day
-    sums = [None if text is None else Decimal(text) for text in month.to_date_by_day[: number - 1]]
-    known = [total for total in sums if total is not None]
-    before = known[-1] if known else NOTHING
+# What is told of a closed month, and of the vendor's ways
+
+
+def correct(closed: MonthlyUsage, snapshot: Snapshot) -> None:
+    """Keep what a closed month's figure would be by later news, where that is another one than before."""
+    items = snapshot.items
     if snapshot.counts_day:
-        is_fallen = day.items is not None and snapshot.items < day.items
-        day.items, day.month_to_date = snapshot.items, before + snapshot.items
-    else:
-        is_fallen = snapshot.items < max(before, day.month_to_date or NOTHING)
-        is_known = number == 1 or (len(sums) == number - 1 and sums[-1] is not None)
-        day.items, day.month_to_date = (snapshot.items - before if is_known else None), snapshot.items
-    day.is_restated = day.is_restated or is_fallen
+        days = dict(enumerate(closed.items_by_day, start=1))
+        later = Snapshot.objects.filter(
+            feed=snapshot.feed_id, product=snapshot.product_id, month=closed.month, first_seen__gt=closed.closed_at
+        )
+        days |= {day.day: str(told) for day, told in later.order_by("first_seen", "pk").values_list("day", "items")}
+        items = sum((Decimal(text) for text in days.values() if text is not None), NOTHING)
+    elif (last_day := last_known(closed, months.next_month(closed.month))) and snapshot.day < last_day:
+        return
+    last = closed.corrections.last()
+    if items != (last.items if last else closed.items):
+        Correction.objects.create(usage=closed, poll=snapshot.first_poll, items=items, seen_at=snapshot.first_seen)
 
 
-def fold_month(month: MonthlyUsage, day: DailyUsage) -> None:
-    for by_day, figure in ((month.items_by_day, day.items), (month.to_date_by_day, day.month_to_date)):
-        by_day += [None] * (day.day.day - len(by_day))  # noqa: PLW2901  in place
-        by_day[day.day.day - 1] = None if figure is None else f"{figure.normalize():f}"
-    month.as_of = day.as_of if month.as_of is None else max(month.as_of, day.as_of)  # type: ignore[redundant-expr]
-    month.is_restated = month.is_restated or day.is_restated
-    if month.product.is_usage:
-        month.items = Decimal(month.to_date_by_day[-1])
-        whole = items_of_whole_days(month)
-        month.highest, month.lowest = max(whole, default=None), min(whole, default=None)
-    else:
-        month.items = Decimal(month.items_by_day[-1])
-        month.highest = max(day.highest, month.highest or day.highest)
-        month.lowest = min(day.lowest, day.lowest if month.lowest is None else month.lowest)
-
-
-def items_of_whole_days(month: MonthlyUsage) -> list[Decimal]:
-    """What the days used that are known and over: the last one shown is, once it is the month's last."""
-    days = list(month.items_by_day)
-    if month.month + timedelta(days=len(days)) != months.next_month(month.month):
-        days.pop()
-    return [Decimal(text) for text in days if text is not None]
-
-
-def following(
-    month: MonthlyUsage, changed: DailyUsage, days: dict[Key, DailyUsage], *, counts_day: bool
-) -> list[DailyUsage]:
-    """The later days that follow a day that changed before them.
-
-    Where rows count their own day, all later sums do; else only what the next day used, since its sum was told.
-    """
-    later = []
-    total = changed.month_to_date
-    for number in range(changed.day.day + 1, len(month.to_date_by_day) + 1):
-        row = days.get((month.product_id, month.month.replace(day=number)))
-        if row is None or row.items is None or row.month_to_date is None or total is None:
-            break
-        if counts_day:
-            total += row.items
-            is_same, row.month_to_date = row.month_to_date == total, total
-        else:
-            items = row.month_to_date - total
-            is_same, row.items = row.items == items, items
-        if not is_same:
-            fold_month(month, row)
-            later.append(row)
-        if not counts_day:
-            break
-    return later
-
-
-def write(model: type[Row], rows: Iterable[Row], *, date_field: str) -> None:
-    """Insert or update by operation, product and date. Without their ids, so that no other constraint is met first."""
-    key: list[str] = ["operation", "product", date_field]
-    unique = {(row.operation_id, row.product_id, getattr(row, date_field)): row for row in rows}
-    for row in unique.values():
-        row.pk = None
-    columns = [field.name for field in model._meta.concrete_fields if field.name not in ("id", *key)]
-    model._default_manager.bulk_create(unique.values(), update_conflicts=True, unique_fields=key, update_fields=columns)
+def learn_reset(feed: Feed, poll: Poll, figures: Sequence[Figure], rows: Mapping[Key, MonthlyUsage]) -> None:
+    """The first figures of a month tell when the vendor begins its months, where the month before was heard too."""
+    if not feed.last_good_poll_at or not any(figure.product.is_usage for figure in figures):
+        return
+    for month in {months.first_of(figure.day) for figure in figures} - {month for _, month in rows}:
+        before = months.first_of(month - timedelta(days=1))
+        stands = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api)
+        if stands.filter(month=before).exists() and not stands.filter(month=month).exists():
+            turns.learn_reset(feed, month, heard_at=feed.last_good_poll_at, told_at=poll.ended_at)

@@ -184,9 +184,15 @@ def change(usage: MonthlyUsage, before: MonthlyUsage | None, operation: Operatio
     is_whole = day == length_of(usage.month)
     if before is None or day == 0:
         return None
-    present = at(usage.to_date_by_day, day)
-    past = at(before.to_date_by_day, length_of(before.month) if is_whole else day)
+    present = told_at(usage, day)
+    past = told_at(before, length_of(before.month) if is_whole else day)
     return None if present is None or past is None else Change(day, present, past, is_whole)
+
+
+def told_at(usage: MonthlyUsage, day: int) -> Decimal | None:
+    """What the month had used by the end of a day, where that was told: between two reckoned days, it is reckoned."""
+    is_reckoned = {day, day + 1} <= set(usage.reckoned_days)
+    return None if is_reckoned else at(usage.to_date_by_day, day)
 
 
 def per_licence(items: Decimal, licences: Decimal | None) -> Decimal | None:

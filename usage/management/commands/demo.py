@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from usage.collecting import months, operations, polling, recording
+from usage.collecting import closing, months, operations, polling, recording
 from usage.models import Feed, Interval, Operation
 from usage.wolkvox import answers
 from usage.wolkvox.client import Reply
@@ -82,7 +82,7 @@ def catch_up(simulated: SimulatedOperation, token: str, simulator: Simulator, no
         feed.interval = Interval.TWELVE_HOURS
         polls += replay(feed, token, simulator, now)
         Feed.objects.filter(pk=feed.pk).update(interval=live, next_due_at=now + timedelta(minutes=live))
-    months.close_months(now)
+    closing.close_months(now)
     trouble = TROUBLES.get(simulated.name)
     if trouble:
         operation.token = next(reserved for reserved, what in RESERVED.items() if what == trouble)

@@ -1,0 +1,130 @@
+"""Closing a month: its figures are sealed, and a certificate says what each of them stands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import ROUND_CEILING, Decimal
+from itertools import pairwise
+from math import ceil
+
+from django.db import transaction
+from django.db.models import Min
+
+from usage.models import GOOD, Certificate, Feed, MonthlyUsage, Snapshot
+
+from . import folding, months, recording
+
+GRACE = timedelta(hours=24)
+"""How long after its end a month stays closing when no poll of the next month comes."""
+
+LATEST = timedelta(hours=24)
+"""How far back from the last good poll the busiest stretch is looked for."""
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How quickly a product was used: so many items in so many seconds."""
+
+    name: Certificate.Pace
+    items: Decimal
+    seconds: int
+
+
+def close_months(now: datetime) -> int:
+    """Move every month that has ended to closing, and to closed where its figures are final.
+
+    A feed's month closes once the feed has been read in a later month, by a call that began there, or GRACE after its
+    end. Returns how many feeds' months were closed.
+    """
+    unfinished = (
+        MonthlyUsage.objects.exclude(state=MonthlyUsage.State.CLOSED)
+        .filter(month__lt=months.first_of((now + months.BOUNDARY).date()))
+        .order_by("operation", "product__api", "month")
+        .values_list("operation", "product__api", "month")
+        .distinct()
+    )
+    return sum(_end_month(operation, api, month, now) for operation, api, month in unfinished)
+
+
+def _end_month(operation_id: int, api: str, month: date, now: datetime) -> bool:
+    with transaction.atomic():
+        feed = (
+            Feed.objects.select_for_update(of=("self",))
+            .select_related("operation")
+            .get(operation=operation_id, api=api)
+        )
+        end = months.begins_at(months.next_month(month), feed.operation.zone)
+        if now < end:
+            return False
+        of_feed = MonthlyUsage.objects.filter(operation=operation_id, product__api=api)
+        is_heard_since = feed.last_good_poll_at is not None and feed.last_good_poll_at >= end
+        if now < end + GRACE and not (is_heard_since and of_feed.filter(month__gt=month).exists()):
+            of_feed.filter(month=month, state=MonthlyUsage.State.OPEN).update(state=MonthlyUsage.State.CLOSING)
+            return False
+        if feed.held_since and feed.held_since < end + GRACE:
+            recording.settle(feed)
+            feed.save(update_fields=["last_good_poll_at"])
+        gaps = months.gaps_of(feed, month, heard_last=feed.last_good_poll_at)
+        begun_at = feed.snapshots.filter(month=months.next_month(month)).aggregate(at=Min("first_seen"))["at"]
+        for row in of_feed.filter(month=month).exclude(state=MonthlyUsage.State.CLOSED).select_related("product"):
+            _seal(row, gaps, now)
+            _certify(row, feed, end, begun_at)
+        return True
+
+
+def _seal(row: MonthlyUsage, gaps: list[list[int]], now: datetime) -> None:
+    product = row.product
+    row.state, row.closed_at = MonthlyUsage.State.CLOSED, now
+    row.gaps, row.gap_seconds = gaps, months.seconds_of(gaps)
+    row.closed_name, row.closed_kind = product.name, product.kind
+    row.closed_licensed_by_id = product.licensed_by_id
+    row.save()
+
+
+def _certify(row: MonthlyUsage, feed: Feed, end: datetime, begun_at: datetime | None) -> None:
+    """`begun_at` is when the new month was first told of."""
+    heard = row.as_of
+    boundary = end if heard < end and not (begun_at and begun_at < end) else begun_at or heard
+    seconds = max(0, ceil((boundary - heard).total_seconds()))
+    paces = _paces(row, feed) if row.product.is_usage else []
+    quickest = max(paces, key=lambda pace: pace.items / pace.seconds, default=None)
+    poll = (
+        feed.polls.filter(outcome=GOOD, started_at__lte=heard, is_held=False)
+        .select_related("answer")
+        .order_by("-started_at", "-pk")
+        .first()
+    )
+    Certificate.objects.create(
+        usage=row,
+        poll=poll,
+        last_good_poll_at=heard,
+        seconds_unheard=seconds,
+        most_unseen=_at_most(quickest.items * seconds / quickest.seconds, row.items) if quickest else None,
+        pace=quickest.name if quickest else Certificate.Pace.UNKNOWN,
+        pace_items=quickest.items if quickest else None,
+        pace_seconds=quickest.seconds if quickest else None,
+        answer_sha256=poll.answer.sha256 if poll and poll.answer else "",
+    )
+
+
+def _paces(row: MonthlyUsage, feed: Feed) -> list[_Pace]:
+    """The month's mean, and that of each stretch lately in which the figure grew."""
+    begin = months.begins_at(row.month, feed.operation.zone)
+    paces = [_Pace(Certificate.Pace.MEAN, row.items, max(1, round((row.as_of - begin).total_seconds())))]
+    shown = list(
+        Snapshot.objects.filter(feed=feed, product=row.product_id, month=row.month, last_seen__gt=row.as_of - LATEST)
+        .order_by("first_seen", "pk")
+        .values_list("day", "items", "counts_day", "first_seen", "last_seen")
+    )
+    for (day, before, _, _, left), (next_day, after, counts_day, came, _) in pairwise(shown):
+        gained = after if counts_day and next_day != day else after - before
+        if gained > 0 and came > left:
+            paces.append(_Pace(Certificate.Pace.BUSIEST, gained, max(1, round((came - left).total_seconds()))))
+    return paces
+
+
+def _at_most(items: Decimal, like: Decimal) -> Decimal:
+    """Rounded up to what the product is counted in."""
+    step = folding.ONE if like == like.to_integral_value() else folding.LEAST
+    return items.quantize(step, ROUND_CEILING)

@@ -1,0 +1,198 @@
+"""The turn of a month, or of a day where a feed counts the day: which of the two an undated figure is of.
+
+The vendor's zone is not known for sure, so within RESET of our midnight the clock can't tell, and the figures must:
+a count that began anew is small, and one that went on is not. What they can't tell either is held, until a later
+answer or the end of that time shows where the count fell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum, auto
+from itertools import pairwise
+
+from usage.models import DailyUsage, Feed, MonthlyUsage, Operation, Snapshot
+
+from . import months
+
+RESET = timedelta(hours=6, minutes=30)
+"""How far from our midnight the vendor may begin a month: six hours, its clock's error and the length of a call."""
+
+SOON_AFTER = RESET + timedelta(hours=1)
+"""Until how long after midnight a first figure of the day tells whether the count began anew."""
+
+PEAK = 10
+"""By how much use may run ahead of the mean pace so far: a busy hour, a campaign."""
+
+DOUBT = 3
+"""A fall to more than this many times what can have been used since is no new count."""
+
+LEAST_DOUBT = 10
+
+Figures = Mapping[int, Decimal]
+"""What an answer told of usage products, by product."""
+
+
+class Side(Enum):
+    OLD = auto()
+    NEW = auto()
+    UNSURE = auto()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A boundary that is near: the first day of what begins there, and on which side of it an answer's figures are."""
+
+    begins: date
+    side: Side
+
+    def day(self, today: date) -> date:
+        return max(today, self.begins) if self.side is Side.NEW else min(today, self.begins - timedelta(days=1))
+
+
+def near(feed: Feed, clock: datetime) -> date | None:
+    """The first day of the month (or day) whose boundary is so near that the clock can't tell the side."""
+    old, new = ((clock + by).astimezone(feed.operation.zone).date() for by in (-RESET, RESET))
+    if feed.counts == Feed.Counts.MONTH:
+        old, new = months.first_of(old), months.first_of(new)
+    return new if old != new else None
+
+
+def told_before(feed: Feed, begins: date) -> tuple[Figures, bool]:
+    """The figures with which the month (or day) before `begins` stands, and whether the one that begins has any yet."""
+    of_feed = {"operation": feed.operation_id, "product__api": feed.api}
+    day = begins - timedelta(days=1)
+    if feed.counts == Feed.Counts.DAY:
+        days = DailyUsage.objects.filter(**of_feed, day__in=(day, begins))
+        rows = [(row.day, row.product_id, row.items) for row in days]
+    else:
+        day = months.first_of(day)
+        rows = [
+            (row.month, row.product_id, row.items)
+            for row in MonthlyUsage.objects.filter(**of_feed, month__in=(day, begins))
+        ]
+    before = {product: items or Decimal(0) for since, product, items in rows if since == day}
+    return before, any(since == begins for since, _, _ in rows)
+
+
+def turn_of(feed: Feed, figures: Figures, clock: datetime) -> Turn | None:
+    """What undated figures at `clock` are of; None where the clock alone tells. What has begun stays begun."""
+    begins = near(feed, clock)
+    if begins is None or not figures:
+        return None
+    before, has_begun = told_before(feed, begins)
+    if has_begun:
+        return Turn(begins, Side.NEW)
+    if not before or feed.last_good_poll_at is None:
+        return None
+    old = begins - timedelta(days=1)
+    since = months.begins_at(old if feed.counts == Feed.Counts.DAY else months.first_of(old), feed.operation.zone)
+    heard = feed.last_good_poll_at
+    return Turn(begins, side_of(before, figures, span=heard - since, unheard=clock - heard))
+
+
+def side_of(before: Figures, now: Figures, *, span: timedelta, unheard: timedelta) -> Side:
+    """On which side of a boundary `now` is: `unheard` ago, the count stood at `before`, `span` after its start.
+
+    A product that is told of no more counts as nothing.
+    """
+    told = sum(before.values())
+    telling = sum(now.get(product, Decimal(0)) for product, items in before.items() if items)
+    if not told:
+        return Side.UNSURE if any(now.values()) else Side.OLD
+    since_then = most_used(told, span=span, unheard=unheard)
+    if telling >= told:
+        return Side.OLD if told > since_then else Side.UNSURE
+    if telling <= since_then:
+        return Side.NEW
+    if telling > told / 2 and telling > DOUBT * since_then + LEAST_DOUBT:
+        return Side.OLD
+    return Side.UNSURE
+
+
+def most_used(told: Decimal | int, *, span: timedelta, unheard: timedelta) -> float:
+    """The most that a count can have gained in `unheard`, if it came to `told` in `span`: its peak and some chance."""
+    pace = float(told) / max(span, timedelta(hours=1)).total_seconds()
+    expected = PEAK * pace * max(unheard, timedelta()).total_seconds()
+    return expected + 4 * math.sqrt(expected)
+
+
+def fall_in(told: Sequence[Figures]) -> int | None:
+    """How many of the answers came before the count fell deepest; None where it never fell."""
+    kept = [_kept(before, now) for before, now in pairwise(told)]
+    deepest = min(kept, default=1.0)
+    return kept.index(deepest) + 1 if deepest < 1 else None
+
+
+def _kept(before: Figures, now: Figures) -> float:
+    """The part of what was told before that is still there."""
+    told = sum(before.values())
+    stayed = sum(min(items, now.get(product, Decimal(0))) for product, items in before.items())
+    return float(stayed / told) if told else 1.0
+
+
+# What is learned of the vendor
+
+
+def learn_reset(feed: Feed, begins: date, *, heard_at: datetime, told_at: datetime) -> None:
+    """Narrow down when the vendor begins its months: after `heard_at`, by the old one's last poll, before `told_at`.
+
+    What contradicts all that was seen before replaces it: the time zone was changed, or the vendor's was.
+    """
+    boundary = months.begins_at(begins, feed.operation.zone)
+    after, before = (round((at - boundary).total_seconds()) for at in (heard_at, told_at))
+    if before <= after or after > RESET.total_seconds() or before < -RESET.total_seconds():
+        return
+    known = feed.operation
+    if known.reset_after is not None and known.reset_before is not None:
+        narrowed = max(after, known.reset_after), min(before, known.reset_before)
+        if narrowed == (known.reset_after, known.reset_before):
+            return
+        after, before = narrowed if narrowed[0] < narrowed[1] else (after, before)
+    known.reset_after, known.reset_before = after, before
+    Operation.objects.filter(pk=known.pk).update(reset_after=after, reset_before=before)
+
+
+def watch(
+    feed: Feed,
+    snapshots: Sequence[Snapshot],
+    rows: Mapping[tuple[int, date], MonthlyUsage],
+    days: Mapping[tuple[int, date], DailyUsage],
+) -> None:
+    """Notice a feed that counts the other thing than it is set to, before its snapshots are folded onto the rows.
+
+    One set to the month begins anew each day; one set to the day goes on over midnight. Once may be chance.
+    """
+    told = {snapshot.product_id: snapshot for snapshot in snapshots if snapshot.product.is_usage}
+    if not told or len({snapshot.day for snapshot in told.values()}) > 1:
+        return
+    day, now = next((snapshot.day, snapshot.last_seen) for snapshot in told.values())
+    figures = {product: snapshot.items for product, snapshot in told.items()}
+    is_first = not any((product, day) in days for product in told)
+    month = months.first_of(day)
+    count = feed.contrary_midnights
+    yesterday = DailyUsage.objects.filter(
+        operation=feed.operation_id, product__in=told, day=day - timedelta(days=1), day__gte=month
+    )
+    if feed.counts == Feed.Counts.MONTH:
+        before = {product: row.items for product in told if (row := rows.get((product, month)))}
+        begins = months.begins_at(month, feed.operation.zone)
+        if any(snapshot.counts_day for snapshot in told.values()) or not before or feed.last_good_poll_at is None:
+            return
+        if sum(figures.values()) < sum(before.values()):
+            heard = feed.last_good_poll_at
+            if side_of(before, figures, span=heard - begins, unheard=now - heard) is Side.NEW:
+                count = count + 1 if yesterday.filter(is_restated=True).exists() else 1
+        elif count and is_first and not yesterday.filter(is_restated=True).exists():
+            count = 0
+    elif is_first and now < months.begins_at(day, feed.operation.zone) + SOON_AFTER:
+        before = {product: items or Decimal(0) for product, items in yesterday.values_list("product", "items")}
+        if total := sum(before.values()):
+            count = count + 1 if sum(figures.values()) >= total else 0
+    if count != feed.contrary_midnights:
+        feed.contrary_midnights = count
+        Feed.objects.filter(pk=feed.pk).update(contrary_midnights=count)
