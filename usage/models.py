@@ -392,8 +392,8 @@ class MonthlyUsage(models.Model):
     Of usage, `items` is the month to date, and `highest` and `lowest` are those of whole days that are not reckoned; of
     a gauge, the last, highest and lowest figures. The two lists hold what its daily rows hold, as text from the 1st on,
     null where nothing is known: enough for an overview without reading days; `reckoned_days` are the numbers of the
-    reckoned ones. `gaps` are the stretches without a good poll, each as two counts of seconds since the month began, and
-    `gap_seconds` their sum. What an admin may change of the product is kept in `closed_…` as it was at the closing.
+    reckoned ones. `gaps` are the stretches without a good poll, each as two counts of seconds since the month began,
+    and `gap_seconds` their sum. What an admin may change of the product is kept in `closed_…` as it was at the closing.
     """
 
     class State(models.TextChoices):

@@ -59,7 +59,7 @@ def test_a_day_uses_what_the_month_gained_since_the_day_before(operation: Operat
 
 
 def reckoned(operation: Operation, description: str) -> list[int]:
-    return month_of(operation, description).reckoned_days
+    return list(month_of(operation, description).reckoned_days)
 
 
 def test_what_came_in_a_gap_is_spread_over_its_days_and_marked(operation: Operation) -> None:

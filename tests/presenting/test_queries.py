@@ -172,7 +172,9 @@ def test_a_card_tells_every_day_so_far(operation: Operation) -> None:
     hear(operation, "interaction_licenses", at(1), ("Interaction licences", "40"))
     hear_days(operation, 11, {1: "10", 3: "30", 4: "25"}, hour=14)
     days = queries.operation_page(operation, NOVEMBER, at(4, 15)).cards[0].days
-    told = [(day.day.day, day.items, day.month_to_date, day.licences, day.is_restated) for day in days]
+    told: list[tuple[object, ...]] = [
+        (day.day.day, day.items, day.month_to_date, day.licences, day.is_restated) for day in days
+    ]
     assert told == [
         (1, 13, 13, 40, False),
         (2, 10, 23, None, False),

@@ -92,7 +92,9 @@ def turn_of(feed: Feed, figures: Figures, clock: datetime) -> Turn | None:
     old = begins - timedelta(days=1)
     since = months.begins_at(old if feed.counts == Feed.Counts.DAY else months.first_of(old), feed.operation.zone)
     heard = feed.last_good_poll_at
-    return Turn(begins, side_of(before, figures, span=heard - since, unheard=clock - heard))
+    side = side_of(before, figures, span=heard - since, unheard=clock - heard)
+    # What stands as before may have fallen and grown again meanwhile: only a deep fall ends the holding.
+    return Turn(begins, Side.UNSURE if feed.held_since and side is Side.OLD else side)
 
 
 def side_of(before: Figures, now: Figures, *, span: timedelta, unheard: timedelta) -> Side:

@@ -1,0 +1,145 @@
+"""What a closed month stands on, and what becomes of later news."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from tests.conftest import body_of, hear
+from usage.collecting import closing, pruning
+from usage.collecting.rebuilding import rebuild
+from usage.models import Certificate, Correction, Feed, MonthlyUsage, Operation, Poll
+
+pytestmark = pytest.mark.django_db
+
+MIDNIGHT = datetime(2026, 11, 1, 5, tzinfo=UTC)
+"""When November begins in Bogotá."""
+OCTOBER = date(2026, 10, 1)
+
+
+def heard(operation: Operation, *told: tuple[float, str], date: str = "") -> None:
+    """Figures of Email, so many minutes from midnight."""
+    for minutes, items in told:
+        hear(operation, "interactions", MIDNIGHT + timedelta(minutes=minutes), ("Email", items, date))
+
+
+def certificate() -> Certificate:
+    return Certificate.objects.get(usage__month=OCTOBER, usage__product__api="interactions")
+
+
+@pytest.fixture
+def october(operation: Operation) -> Operation:
+    Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(minutes=26))
+    heard(operation, (-21, "1000"), (-16, "1030"), (-11, "1060"), (-6, "1070"), (-1, "1072"))
+    return operation
+
+
+def test_a_certificate_says_what_the_figure_stands_on(october: Operation) -> None:
+    heard(october, (4, "3"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    found = certificate()
+    poll = Poll.objects.get(started_at=MIDNIGHT - timedelta(minutes=1))
+    assert (found.last_good_poll_at, found.seconds_unheard, found.poll) == (poll.started_at, 60, poll)
+    assert found.answer_sha256 == hashlib.sha256(body_of([("Email", "1072", "")])).hexdigest()
+
+
+def test_the_most_unseen_is_reckoned_by_the_busiest_stretch(october: Operation) -> None:
+    heard(october, (4, "3"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    found = certificate()
+    assert (found.pace, found.pace_items, found.pace_seconds) == ("busiest", 30, 300)
+    assert found.most_unseen == 6
+
+
+def test_without_a_change_lately_the_months_mean_is_the_pace(operation: Operation) -> None:
+    Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(hours=37), interval=720)
+    heard(operation, (-36 * 60, "1058400"), (-24 * 60, "1058400"), (-60, "1058400"))
+    closing.close_months(MIDNIGHT + timedelta(days=2))
+    found = certificate()
+    assert (found.pace, found.seconds_unheard) == ("mean", 3600)
+    assert found.most_unseen == 1425  # 1,058,400 in 743 hours, and so much in one more
+    assert found.pace_items is not None
+    assert found.pace_seconds == 743 * 3600
+
+
+def test_an_outage_over_the_end_says_how_long_and_how_much(october: Operation) -> None:
+    Feed.objects.filter(api="interactions").update(last_good_poll_at=MIDNIGHT - timedelta(minutes=1))
+    closing.close_months(MIDNIGHT + timedelta(days=3))
+    assert (certificate().seconds_unheard, certificate().most_unseen) == (60, 6)
+
+
+@pytest.mark.parametrize(("told", "seconds"), [((-3 * 60, "2"), 9000), ((3 * 60, "2"), 0)])
+def test_a_vendor_that_began_its_month_earlier_is_heard_until_then(
+    operation: Operation, told: tuple[float, str], seconds: int
+) -> None:
+    Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(minutes=340))
+    heard(operation, (-335, "90000"), (-330, "90010"))
+    if seconds == 0:
+        heard(operation, (170, "90800"))
+    heard(operation, told, (400, "50"))
+    closing.close_months(MIDNIGHT + timedelta(hours=7))
+    assert certificate().seconds_unheard == (seconds or 600)
+
+
+def test_a_gauge_has_no_pace(operation: Operation) -> None:
+    hear(operation, "interaction_licenses", MIDNIGHT - timedelta(minutes=1), ("Licences", "40"))
+    closing.close_months(MIDNIGHT + timedelta(days=2))
+    found = Certificate.objects.get()
+    assert (found.most_unseen, found.pace, found.seconds_unheard) == (None, "unknown", 60)
+
+
+def test_a_call_that_began_before_midnight_closes_no_month(october: Operation) -> None:
+    heard(october, (-0.5, "3"), date="2026-11-01")
+    assert closing.close_months(MIDNIGHT + timedelta(minutes=1)) == 0
+    heard(october, (4, "4"), date="2026-11-01")
+    assert closing.close_months(MIDNIGHT + timedelta(minutes=5)) == 1
+
+
+# Corrections
+
+
+def corrections() -> list[Decimal]:
+    return [correction.items for correction in Correction.objects.all()]
+
+
+def test_later_news_is_a_correction_beside_the_closed_figure(october: Operation) -> None:
+    heard(october, (4, "3"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    before = MonthlyUsage.objects.filter(month=OCTOBER).values().get()
+    heard(october, (9, "1075"), (14, "1075"), (19, "1072"), date="2026-10-31")
+    assert corrections() == [1075, 1072]
+    assert MonthlyUsage.objects.filter(month=OCTOBER).values().get() == before
+    assert list(rebuild(write=False)) == []
+
+
+def test_the_same_news_again_corrects_nothing(october: Operation) -> None:
+    heard(october, (4, "3"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    heard(october, (9, "1072"), date="2026-10-31")
+    assert corrections() == []
+
+
+def test_a_day_that_changes_later_corrects_the_sum(operation: Operation) -> None:
+    def days(*items: str) -> list[tuple[str, str, str]]:
+        return [("Email", figure, f"2026-10-{29 + number}") for number, figure in enumerate(items)]
+
+    hear(operation, "interactions", MIDNIGHT - timedelta(minutes=1), *days("10", "20", "30"))
+    hear(operation, "interactions", MIDNIGHT + timedelta(minutes=4), ("Email", "1", "2026-11-01"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    assert MonthlyUsage.objects.get(month=OCTOBER).items == 60
+    hear(operation, "interactions", MIDNIGHT + timedelta(minutes=9), *days("10", "25", "30"))
+    hear(operation, "interactions", MIDNIGHT + timedelta(minutes=14), *days("10", "25", "31"))
+    assert corrections() == [65, 66]
+    assert list(rebuild(write=False)) == []
+
+
+def test_what_a_certificate_and_a_correction_stand_on_is_never_pruned(october: Operation) -> None:
+    heard(october, (4, "3"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    heard(october, (9, "1075"), date="2026-10-31")
+    pruning.prune(MIDNIGHT + timedelta(days=400), keep_days=90)
+    assert certificate().poll in Poll.objects.all()
+    assert Correction.objects.get().poll in Poll.objects.all()
