@@ -19,7 +19,7 @@ from usage.wolkvox.client import Reply
 
 pytestmark = pytest.mark.django_db
 
-ROLLOVERS = int(os.environ.get("ROLLOVERS", "1000"))
+ROLLOVERS = int(os.environ.get("ROLLOVERS", "400"))
 """`make soak` runs 10,000."""
 PARTS = 8
 
