@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import hear, make_operation
 from usage.collecting import closing, months
-from usage.collecting.rebuilding import rebuild
+from usage.collecting.rebuilding import rebuild, recount
 from usage.models import DailyUsage, Feed, MonthlyUsage, Operation
 
 pytestmark = pytest.mark.django_db
@@ -98,3 +98,32 @@ def test_a_row_that_no_snapshot_tells_of_goes(history: Operation) -> None:
     row.save()
     assert list(rebuild(write=True))
     assert tables() == before
+
+
+def test_a_feed_that_turns_out_to_count_the_day_is_counted_again(operation: Operation) -> None:
+    feed = operation.feeds.select_related("operation").get(api="interactions")
+    for day, hour, items in ((10, 9, "50"), (10, 23, "80"), (11, 9, "40"), (11, 23, "90"), (12, 9, "30")):
+        at = datetime(2026, 11, day, hour, 58, tzinfo=UTC) + timedelta(hours=5)
+        hear(operation, "interactions", at, ("Email", items))
+    assert MonthlyUsage.objects.get().items == 30
+    feed.counts = Feed.Counts.DAY
+    feed.save()
+    recount(feed)
+    month = MonthlyUsage.objects.get()
+    assert (month.items, month.items_by_day[9:], month.is_restated) == (200, ["80", "90", "30"], False)
+    assert list(rebuild(write=False)) == []
+    feed.counts = Feed.Counts.MONTH
+    feed.save()
+    recount(feed)
+    assert MonthlyUsage.objects.get().items == 30
+
+
+def test_rows_day_by_day_count_days_whatever_their_feed_is_set_to(operation: Operation) -> None:
+    feed = operation.feeds.select_related("operation").get(api="interactions")
+    rows = [("Email", str(day), f"2026-11-{day:02}") for day in (1, 2, 3)]
+    hear(operation, "interactions", datetime(2026, 11, 3, 20, tzinfo=UTC), *rows)
+    for counts in (Feed.Counts.DAY, Feed.Counts.MONTH):
+        feed.counts = counts
+        feed.save()
+        recount(feed)
+        assert MonthlyUsage.objects.get().items == 6

@@ -28,7 +28,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from usage import tasks
-from usage.collecting import operations, polling
+from usage.collecting import operations, polling, rebuilding
 from usage.forms import OperationForm, describe_token
 from usage.models import Feed, Operation, Poll
 from usage.presenting import feeds, words
@@ -167,6 +167,8 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         hastened = []
         for feed, changed in formset.changed_objects:
             feed.save(update_fields=changed)
+            if "counts" in changed:
+                rebuilding.recount(feed)
             if feed.is_enabled and {"is_enabled", "interval"} & set(changed):
                 hastened.append(feed.pk)
         polling.bring_forward(form.instance, timezone.now(), pk__in=hastened)

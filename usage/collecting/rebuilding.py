@@ -1,4 +1,4 @@
-"""Daily and monthly usage again from the snapshots, to the same bytes."""
+"""Daily and monthly usage again from the snapshots, to the same bytes, or as a feed is now said to count."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from django.db import transaction
+from django.db.models import Count, F, Q
 
-from usage.models import DailyUsage, Feed, Gap, MonthlyUsage
+from usage.models import DailyUsage, Feed, Gap, MonthlyUsage, Product
 
 from . import folding, months
 from .folding import Fold, Key, Row
@@ -38,6 +39,25 @@ def rebuild(*, write: bool) -> Iterator[Difference]:
             with transaction.atomic():
                 Feed.objects.select_for_update().get(pk=feed.pk)
                 yield from _rebuild_month(feed, month, write=write)
+
+
+def recount(feed: Feed) -> None:
+    """Take what a feed told in months that aren't closed for what it is set to count now.
+
+    Answers with a row for each day counted days before, and still do.
+    """
+    is_day = feed.counts == Feed.Counts.DAY
+    with transaction.atomic():
+        Feed.objects.select_for_update().get(pk=feed.pk)
+        Feed.objects.filter(pk=feed.pk).update(contrary_midnights=0)
+        rows = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api)
+        unfinished = rows.exclude(state=MonthlyUsage.State.CLOSED).values_list("month", flat=True).distinct()
+        for month in list(unfinished):
+            told = feed.snapshots.filter(month=month, product__kind=Product.Kind.USAGE)
+            days_told = Count("first_poll__snapshots", filter=Q(first_poll__snapshots__product=F("product")))
+            by_day = told.alias(days_told=days_told).filter(days_told__gt=1)
+            told.exclude(pk__in=by_day.values("pk")).update(counts_day=is_day)
+            _rebuild_month(feed, month, write=True)
 
 
 def _rebuild_month(feed: Feed, month: date, *, write: bool) -> list[Difference]:
