@@ -5,6 +5,7 @@ import socket
 import ssl
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from tests.wolkvox.conftest import GOOD, Script, VendorFactory, response, start
 from usage.wolkvox.client import BillingClient, Reply
-from usage.wolkvox.deadline import Deadline
+from usage.wolkvox.deadline import Deadline, trust
 from usage.wolkvox.errors import (
     AnswerTooLarge,
     AnswerUnreadable,
@@ -538,6 +539,27 @@ def test_a_certificate_that_nobody_signed_fails_before_the_token_is_sent(
     assert type(error) is TlsFailed
     assert "self-signed" in error.message.replace("self signed", "self-signed")
     assert server.requests == []
+
+
+def test_a_certificate_that_a_known_authority_signed_is_accepted(
+    vendor: VendorFactory, tls: ssl.SSLContext, certificate: Path
+) -> None:
+    server = vendor(tls=tls)
+
+    def fetch() -> Reply:
+        trust().load_verify_locations(certificate)
+        return BillingClient(server.url).fetch("interactions", server="0012", token=TOKEN)
+
+    with ThreadPoolExecutor(1) as thread:  # whose trust ends with it
+        assert [thread.submit(fetch).result().body for _ in range(2)] == [GOOD, GOOD]
+
+
+def test_a_thread_reads_the_certificates_once_and_for_itself_alone() -> None:
+    with ThreadPoolExecutor(1) as thread:
+        others = thread.submit(trust).result()
+    assert trust() is trust()
+    assert trust() is not others
+    assert (others.verify_mode, others.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 def test_a_server_that_speaks_no_tls_fails_without_falling_back(vendor: VendorFactory) -> None:

@@ -157,8 +157,9 @@ class _Session(requests.Session):
 def _session(deadline: Deadline) -> requests.Session:
     session = _Session()
     session.trust_env = False
-    session.mount("https://", WatchedAdapter(deadline))
-    session.mount("http://", WatchedAdapter(deadline))
+    adapter = WatchedAdapter(deadline)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
     return session
 
 

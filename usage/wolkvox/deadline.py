@@ -2,6 +2,7 @@
 
 import functools
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, cast
 
-from requests.adapters import HTTPAdapter
+from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import NewConnectionError
@@ -102,9 +103,30 @@ class WatchedAdapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
         """Called by `send` for the pool that will make the connection (requests 2.32 and later)."""
         pool = cast(HTTPConnectionPool, super().get_connection_with_tls_context(*args, **kwargs))
-        kind = _WatchedHTTPSConnection if pool.scheme == "https" else _WatchedHTTPConnection
-        pool.ConnectionCls = cast(Any, functools.partial(kind, connector=self._deadline.connect))
+        connect = self._deadline.connect
+        made: Callable[..., HTTPConnection] = functools.partial(_WatchedHTTPConnection, connector=connect)
+        if pool.scheme == "https":
+            made = functools.partial(_WatchedHTTPSConnection, connector=connect, ssl_context=trust())
+        pool.ConnectionCls = cast(Any, made)
         return pool
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Reads no certificates: the context has them, and verifies."""
+
+
+_of_thread = threading.local()
+
+
+def trust() -> ssl.SSLContext:
+    """This thread's TLS context, which refuses what no known authority has signed.
+
+    Made once, for reading the authorities' certificates takes longer than all the rest of a call. Threads don't share
+    one, since urllib3 sets it up again for each connection, and OpenSSL takes no lock for that.
+    """
+    if not hasattr(_of_thread, "context"):
+        _of_thread.context = ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
+    context: ssl.SSLContext = _of_thread.context
+    return context
 
 
 class _WatchedHTTPConnection(HTTPConnection):
