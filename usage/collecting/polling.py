@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Min, Q, QuerySet
 from django.utils import timezone
 
 from usage.models import FAULT, SUPERSEDED, TOKEN_UNREADABLE, Feed, Operation, Poll
@@ -100,9 +100,20 @@ class Claim:
             raise TokenInUse
 
     def renew(self, now: datetime) -> None:
-        """Raises ClaimLost. Inside a transaction the row stays locked to its end, so that the claim can't go."""
+        """Raises ClaimLost."""
         if not self._write(Operation.objects.filter(claimed_by=self.holder), self.holder, now):
             raise ClaimLost
+
+    def hold(self, feed: Feed) -> Feed:
+        """The feed and its operation as they are now, locked to the transaction's end, so that the claim can't go.
+
+        The operation is locked first, as an admin's change does it. Raises ClaimLost.
+        """
+        feeds = Feed.objects.select_for_update(of=("operation", "self"), no_key=True).select_related("operation")
+        try:
+            return feeds.get(pk=feed.pk, operation__claimed_by=self.holder)
+        except Feed.DoesNotExist:
+            raise ClaimLost from None
 
     def give_back(self) -> None:
         self._write(Operation.objects.filter(claimed_by=self.holder), "", None)
@@ -127,9 +138,10 @@ def claimed(operation_id: int, now: datetime) -> Iterator[Claim]:
 
 
 def due_operations(now: datetime) -> list[int]:
-    """The ids of the operations that have a feed to poll."""
+    """The ids of the operations that have a feed to poll, those first that have waited longest."""
     feeds = Feed.objects.filter(is_enabled=True, next_due_at__lte=now, operation__is_active=True)
-    return list(feeds.order_by("operation").values_list("operation", flat=True).distinct())
+    waiting = feeds.values("operation").annotate(since=Min("next_due_at")).order_by("since", "operation")
+    return list(waiting.values_list("operation", flat=True))
 
 
 # A round
@@ -157,8 +169,9 @@ def poll_operation(
         if is_due:
             feeds = feeds.filter(next_due_at__lte=clock())
         failing_last = F("failing_since").asc(nulls_first=True)
-        for number in list(feeds.order_by(failing_last, "interval", "pk").values_list("pk", flat=True)):
-            feed = feeds.select_related("operation").filter(pk=number).first()
+        feeds = feeds.select_related("operation").order_by(failing_last, "interval", "pk")
+        for number, due in enumerate(feeds):
+            feed = feeds.filter(pk=due.pk).first() if number else due
             if feed is None or (at_pace and free_at(feed, now := clock()) > now):
                 continue  # switched off meanwhile, or called too short a while ago
             poll, ends_round = poll_feed(feed, claim, client=client, clock=clock)
@@ -180,7 +193,7 @@ def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callabl
         reply = client.fetch(feed.api, server=feed.operation.server, token=feed.operation.token)
         readings = answers.parse(reply.body, feed.about)
         with transaction.atomic():
-            feed = as_it_stands(feed, claim, clock())
+            feed = as_it_stands(feed, claim)
             poll = recording.record(feed, reply, readings)
             succeed(feed, started_at)
         return poll, False
@@ -191,19 +204,18 @@ def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callabl
             logger.exception("%s: a fault of ours", feed)
         try:
             with transaction.atomic():
-                feed = as_it_stands(feed, claim, clock())
+                feed = as_it_stands(feed, claim)
                 return fail(feed, error, started_at, clock())
         except Superseded:
             return note_failure(feed, started_at, clock(), SUPERSEDED), True
 
 
-def as_it_stands(feed: Feed, claim: Claim, now: datetime) -> Feed:
+def as_it_stands(feed: Feed, claim: Claim) -> Feed:
     """The feed and its operation as they are now, locked to the transaction's end against an admin and a closing.
 
     Raises ClaimLost, and Superseded where the answer is to a question that nobody asks any more.
     """
-    claim.renew(now)
-    stands = Feed.objects.select_for_update(of=("self",)).select_related("operation").get(pk=feed.pk)
+    stands = claim.hold(feed)
     asked, meant = feed.operation, stands.operation
     if (asked.token_fingerprint, asked.server) != (meant.token_fingerprint, meant.server):
         raise Superseded
