@@ -1,0 +1,180 @@
+"""A worker process as the launcher starts it: polls a second, and 1,000 operations of a slow vendor."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from billing_dashboard.launch import GUARD, ROOT, SOCKET, free_port, programs
+from tests.bench.measuring import asked, database, progress, report, start_django
+
+OPERATIONS = 1000
+ROUNDS = 5
+SLOW = 5.0
+"""Seconds that the slow vendor takes for a call."""
+INTERVAL = 300.0
+REQUESTS = 1000
+
+
+def bench() -> None:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        servers = [("SQLite", f"sqlite:///{folder}/polling.sqlite3")]
+        with ExitStack() as stack:
+            if os.environ.get("DATABASE_URL"):
+                servers.insert(0, ("PostgreSQL", stack.enter_context(database())))
+            for name, url in servers:
+                progress(f"polls a second on {name}")
+                bench_speed(name, asked("polling", "speed", url=url))
+    with database() as url:
+        progress(f"{OPERATIONS:,} operations of a vendor that takes {SLOW:g} s a call")
+        bench_slow(asked("polling", "slow", url=url))
+
+
+def bench_speed(name: str, of: dict[str, float]) -> None:
+    polls, bare = of["polls"], of["requests"]
+    absolute = f"{polls:.0f} polls/s; requests alone {bare:.0f}/s"
+    holds = polls >= 200 if name == "PostgreSQL" else None
+    report(f"a worker's polls / bare requests, {name}", f"{polls / bare:.2f}", "≥ 200/s", holds, absolute)
+
+
+def bench_slow(of: dict[str, float]) -> None:
+    report(
+        f"{OPERATIONS:,} operations, {SLOW:g} s a call, polled in 5 min",
+        f"{of['operations']:.0f}",
+        f"{OPERATIONS}",
+        of["operations"] == OPERATIONS,
+        f"{of['polls']:.0f} polls, the last after {of['seconds']:.0f} s",
+    )
+
+
+# What runs
+
+
+@contextmanager
+def running(command: Any, output: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [*GUARD, *command], cwd=ROOT, env=os.environ | environment, stdout=file, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextmanager
+def installation(*names: str, vendor_seconds: float) -> Iterator[str]:
+    """The vendor, and of the launcher's programs those that are named. Gives the vendor's URL."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        os.environ |= {"REDIS_URL": f"unix://{quote(str(folder / SOCKET))}", "WOLKVOX_URL": url}
+        start_django(os.environ["DATABASE_URL"])
+        vendor = [sys.executable, "-m", "tests.bench.vendor", str(port), str(vendor_seconds)]
+        stack.enter_context(running(vendor, folder / "vendor"))
+        make_operations()
+        for program in programs(folder, port, None, has_own_broker=True):
+            if program.name in names:
+                stack.enter_context(running(program.command, folder / program.name))
+                if program.name == "broker":
+                    until((folder / SOCKET).exists, seconds=10)
+        yield url
+
+
+def make_operations() -> None:
+    from usage.collecting.operations import add_feeds
+    from usage.models import Operation
+
+    for number in range(OPERATIONS):
+        operation = Operation(name=f"Operation {number:04}", slug=f"operation-{number:04}", server="0012")
+        operation.token = f"{number:052}"
+        operation.save()
+        add_feeds(operation, datetime.now(tz=UTC))
+
+
+def until(is_so: Callable[[], bool], *, seconds: float) -> bool:
+    ends = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > ends:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+# At once
+
+
+def speed() -> dict[str, float]:
+    """Polls a second in rounds of all operations, of whose two feeds one is due; and bare requests a second."""
+    with installation("broker", "worker", vendor_seconds=0) as vendor:
+        poll_all("interactions", "interaction_licenses")
+        seconds = [poll_all("interactions") for _ in range(ROUNDS)]
+        began = time.perf_counter()
+        for number in range(REQUESTS):
+            headers = {"wolkvox-token": f"{number:052}"}
+            requests.get(
+                f"{vendor}/api/v2/billing.php?api=interactions", headers=headers, timeout=60
+            ).raise_for_status()
+        return {
+            "polls": OPERATIONS / statistics.median(seconds),
+            "requests": REQUESTS / (time.perf_counter() - began),
+        }
+
+
+def poll_all(*apis: str) -> float:
+    """Seconds from the tick on which feeds of all operations are due until the last of them is polled."""
+    from usage.models import Feed
+    from usage.tasks import TICK, dispatch
+
+    now = datetime.now(tz=UTC)
+    feeds = Feed.objects.filter(is_enabled=True)
+    feeds.update(next_due_at=now + timedelta(days=1))
+    feeds.filter(api__in=apis).update(next_due_at=now, last_poll_at=None)
+    began = time.perf_counter()
+    dispatch.delay()
+    while not until(lambda: not feeds.filter(next_due_at__lte=now).exists(), seconds=TICK):
+        dispatch.delay()
+    return time.perf_counter() - began
+
+
+# Slowly
+
+
+def slow() -> dict[str, float]:
+    """How many operations were polled within their interval, all of whose feeds are due at the start."""
+    from django.db.models import Max
+
+    with installation("broker", "worker", "beat", vendor_seconds=SLOW):
+        from usage.models import Feed, Poll
+
+        began = datetime.now(tz=UTC)
+        until(
+            lambda: not Feed.objects.filter(is_enabled=True, last_good_poll_at=None).exists(),
+            seconds=INTERVAL,
+        )
+        polled = Poll.objects.filter(outcome="good", ended_at__lte=began + timedelta(seconds=INTERVAL))
+        last = polled.aggregate(Max("ended_at"))["ended_at__max"] or began
+        return {
+            "operations": polled.values("feed__operation").distinct().count(),
+            "polls": polled.count(),
+            "seconds": (last - began).total_seconds(),
+        }
+
+
+if __name__ == "__main__":
+    print(json.dumps({"speed": speed, "slow": slow}[sys.argv[1]]()))
