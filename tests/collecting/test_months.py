@@ -191,7 +191,7 @@ def test_a_poll_and_a_closing_at_once_leave_a_closed_month() -> None:
         body = body_of([("Email", "310", "2026-10-31")])
         reply = Reply(body=body, http_status=200, vendor_clock=at, started_at=at, ended_at=at)
         with transaction.atomic():
-            feed = polling.as_it_stands(feed, claim, at)
+            feed = polling.as_it_stands(feed, claim)
             is_locked.set()
             sleep(0.5)
             recording.record(feed, reply, answers.parse(body, feed.about))
