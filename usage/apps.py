@@ -5,3 +5,6 @@ from django.utils.translation import gettext_lazy as _
 class UsageConfig(AppConfig):
     name = "usage"
     verbose_name = _("Operations and usage")
+
+    def ready(self) -> None:
+        from . import checks  # noqa: F401  registers them
