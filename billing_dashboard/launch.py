@@ -265,10 +265,11 @@ def choose_places(environment: MutableMapping[str, str], data: Path, vendor_port
 
 
 def update_database() -> None:
-    """Migrate in this process: what goes wrong is known by its class and said in a line."""
+    """Migrate in this process: what goes wrong is known by its class and said in a line. So is a lost key."""
     import django
+    from django.core.checks import Tags, run_checks
     from django.core.management import CommandError, call_command
-    from django.db import DatabaseError, connection
+    from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection
     from django.db.migrations.executor import MigrationExecutor
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_dashboard.settings")
@@ -278,6 +279,8 @@ def update_database() -> None:
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             say("bringing the database up to date")
             call_command("migrate", interactive=False)
+        for found in run_checks(tags=[Tags.database], databases=[DEFAULT_DB_ALIAS]):
+            say(found.msg)
     except (CommandError, DatabaseError) as error:
         stop(f"the database can't be brought up to date: {' '.join(str(error).split())}")
     finally:

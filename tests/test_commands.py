@@ -41,17 +41,10 @@ class Installation:
 
     def run(self, *arguments: str, given: bytes = b"", **variables: str) -> Ran:
         """Run manage.py. Whatever it does: no traceback, and no token in what it says."""
-        environment = {
-            "PATH": os.environ["PATH"],
-            "SECRET_KEY": "for the tests alone",
-            "TOKEN_ENCRYPTION_KEYS": self.key,
-            "DATABASE_URL": f"sqlite:///{self.database}",
-            "WOLKVOX_URL": self.vendor,
-        }
         ran = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
-            env=environment | variables,
+            env=self.environment() | variables,
             input=given,
             capture_output=True,
             check=False,
@@ -61,6 +54,15 @@ class Installation:
         for token in (TOKEN, *RESERVED):
             assert token not in out + error
         return Ran(ran.returncode, out, error)
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "SECRET_KEY": "for the tests alone",
+            "TOKEN_ENCRYPTION_KEYS": self.key,
+            "DATABASE_URL": f"sqlite:///{self.database}",
+            "WOLKVOX_URL": self.vendor,
+        }
 
     def add(self, name: str = "Medellín", token: str = TOKEN, *more: str) -> Ran:
         return self.run("add_operation", name, "--server", "0012", *more, given=f"{token}\n".encode())
@@ -231,12 +233,14 @@ def test_rebuild_finds_and_mends_what_differs(manage: Installation) -> None:
 # All of them
 
 
-@pytest.mark.parametrize("command", ["add_operation", "poll", "close_months", "rebuild"])
+@pytest.mark.parametrize(
+    "command", ["add_operation", "poll", "close_months", "rebuild", "backup", "restore", "rotate_token_keys"]
+)
 def test_a_command_has_help_and_refuses_what_it_does_not_know(manage: Installation, command: str) -> None:
     ran = manage.run(command, "--help")
     assert ran.code == 0
     assert "\n\n" in ran.out
-    arguments = ["Cali", "--server=0012"] if command == "add_operation" else []
+    arguments = {"add_operation": ["Cali", "--server=0012"], "backup": ["file"], "restore": ["file"]}.get(command, [])
     ran = manage.run(command, *arguments, "--nonsense")
     assert ran.code == 2
     assert "unrecognized arguments: --nonsense" in ran.error

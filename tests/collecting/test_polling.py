@@ -266,13 +266,16 @@ def test_a_vendor_that_is_not_there_is_tried_again_soon(operation: Operation, cl
     assert feed_of(operation).next_due_at == NOON + timedelta(minutes=1)
 
 
-def test_a_token_that_no_key_opens_is_said_and_never_sent(
+def test_a_token_that_no_key_opens_is_said_and_never_sent_and_polled_again_when_its_key_is_back(
     operation: Operation, client: BillingClient, clock: Clock, simulator: Simulator
 ) -> None:
     with override_settings(TOKEN_ENCRYPTION_KEYS=["A" * 43 + "="]):
         polls = polling.poll_operation(operation.pk, client=client, clock=clock)
     assert [poll.outcome for poll in polls] == [TOKEN_UNREADABLE]
     assert not simulator.calls
+    clock.now += timedelta(minutes=5)
+    polls = polling.poll_operation(operation.pk, client=client, clock=clock)
+    assert [poll.outcome for poll in polls] == ["good", "good"]
 
 
 def test_a_new_token_is_tried_at_once(operation: Operation, client: BillingClient, clock: Clock) -> None:

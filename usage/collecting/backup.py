@@ -182,7 +182,7 @@ def put_in_place(live: Path, now: datetime) -> Path | None:
     with its token before it must have ended.
     """
     has_content = live.exists() and live.stat().st_size > 0
-    kept = live.with_name(f"{live.stem}-before-restore-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}{live.suffix}")
+    kept = live.with_name(f"{live.stem}-before-restore-{now.astimezone(UTC):%Y-%m-%dT%H%M%S.%f}Z{live.suffix}")
     is_locked = is_kept = False
 
     def once_locked(status: int, remaining: int, pages: int) -> None:
@@ -193,7 +193,8 @@ def put_in_place(live: Path, now: datetime) -> Path | None:
             return
         is_locked = True
         if has_content:
-            keep(live, kept)
+            with whole(kept) as part:
+                copy(live, part)
             is_kept = True
         Operation.objects.using(PREPARED).update(claimed_by=str(uuid4()), claimed_at=now)
 
@@ -209,13 +210,6 @@ def put_in_place(live: Path, now: datetime) -> Path | None:
         raise
     target.execute("PRAGMA wal_checkpoint")  # or the next poll would wait for it
     return kept if is_kept else None
-
-
-def keep(live: Path, kept: Path) -> None:
-    if kept.exists():
-        raise Failed(f"{kept} is there already; nothing was changed, try again in a second")
-    with whole(kept) as part:
-        copy(live, part)
 
 
 def sqlite_of(database: Any) -> sqlite3.Connection:

@@ -51,7 +51,7 @@ PACE = timedelta(minutes=5)
 
 SOON, SELDOM, MOST = timedelta(minutes=1), timedelta(hours=1), timedelta(minutes=30)
 
-WAITS_FOR_AN_ADMIN = (TokenRefused, RequestRefused, TokenUnreadable)
+WAITS_FOR_AN_ADMIN = (TokenRefused, RequestRefused)
 BACKS_OFF = (
     TimedOut,
     NotReached,
@@ -304,8 +304,8 @@ def wait_after(error: Exception, feed: Feed) -> timedelta | None:
     retry_after = error.retry_after if isinstance(error, VendorError) else None
     if isinstance(error, WAITS_FOR_AN_ADMIN):
         return SELDOM
-    if isinstance(error, VendorError) and not isinstance(error, BACKS_OFF):
-        return None
+    if not isinstance(error, BACKS_OFF) and isinstance(error, VendorError | TokenUnreadable):
+        return None  # of a token that can't be read nothing is sent: its key may be back at the next poll
     wait: timedelta = min(SOON * 2 ** min(feed.failures, 10), MOST)
     return max(wait, retry_after or wait)
 
