@@ -11,13 +11,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
-from tests.test_commands import ROOT, Installation
+from tests.test_commands import ROOT, TOKEN, Installation
+from tests.with_postgres import binaries, cluster
 from usage.collecting import backup
 from usage.wolkvox.simulator import Simulator, serve, token_of
 
@@ -412,3 +416,55 @@ def test_tokens_move_to_a_new_key_and_the_old_one_can_go(manage: Installation) -
     assert (ran.code, ran.out) == (1, "tokens encrypted with the first key of TOKEN_ENCRYPTION_KEYS: 0\n")
     assert "opens the tokens of these operations, so they are not polled: medellin." in ran.error
     assert ran.error.endswith("CommandError: not every token is as it should be; keep all keys until it is\n")
+
+
+# PostgreSQL
+
+
+def documented(command: str) -> str:
+    """The line of docs/backup.md that begins with a command."""
+    lines = (ROOT / "docs" / "backup.md").read_text().splitlines()
+    [line] = [line.strip() for line in lines if line.startswith(f"    {command} ")]
+    return line
+
+
+@pytest.mark.process
+def test_what_the_documentation_says_of_postgresql_works(manage: Installation, tmp_path: Path) -> None:
+    with cluster() as superuser:
+        port = str(urlsplit(superuser).port)
+        url = f"postgres://billing@127.0.0.1:{port}/billing"
+        dashboard = partial(manage.run, DATABASE_URL=url)
+        environment = {
+            "PATH": f"{binaries()}:{manage.environment()['PATH']}",
+            "PGHOST": "127.0.0.1",
+            "PGPORT": port,
+            "PGUSER": "postgres",
+            "DATABASE_URL": url,
+        }
+
+        def run(command: str) -> None:
+            line = documented(command).replace(" --pwprompt", "")  # this cluster trusts everyone
+            subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, check=True)
+
+        run("createuser")
+        run("createdb")
+        assert dashboard("migrate", "--verbosity=0").code == 0
+        assert dashboard("add_operation", "Cali", "--server", "0012", given=TOKEN.encode()).code == 0
+        assert dashboard("poll").code == 0
+        run("pg_dump")
+        lima = token_of("Lima").encode()
+        assert dashboard("add_operation", "Lima", "--server", "0012", given=lima).code == 0
+        run("psql")
+        run("createdb")
+        run("pg_restore")
+        assert dashboard("migrate", "--check").code == 0
+        assert dashboard("rebuild", "--check").out == "0 differences\n"
+        missing = dashboard("poll", "--operation", "lima")
+        assert missing.error == "CommandError: there is no active operation lima; there is: cali\n"
+        with psycopg.connect(url) as database:
+            owners = database.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'")
+            assert owners.fetchall() == [("billing",)]
+        for command in ("backup", "restore"):
+            refused = dashboard(command, str(tmp_path / "file"))
+            assert (refused.code, refused.error.count("\n")) == (2, 1)
+            assert "pg_dump and pg_restore: docs/backup.md says how" in refused.error
