@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPResponse
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -25,6 +28,18 @@ pytestmark = pytest.mark.process
 
 TOKEN = token_of("Bogotá")
 PATIENCE = 60.0
+
+SIGN_IN = """
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+user = User.objects.create_superuser("root")
+session = SessionStore()
+session[SESSION_KEY], session[HASH_SESSION_KEY] = user.pk, user.get_session_auth_hash()
+session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+session.create()
+print(session.session_key)
+"""
 
 
 @pytest.fixture
@@ -82,6 +97,10 @@ class Installation:
     def get(self, path: str, **headers: str) -> HTTPResponse:
         request = Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
         return urlopen(request, timeout=5)  # type: ignore[no-any-return]
+
+    def page(self, path: str, cookie: str) -> str:
+        with self.get(path, Cookie=cookie) as reply:
+            return reply.read().decode()
 
     def is_healthy(self) -> bool:
         with self.get("/healthz") as reply:
@@ -151,3 +170,53 @@ def assert_static_files_are_immutable(installation: Installation) -> None:
     with installation.get(stylesheet, **{"Accept-Encoding": "br"}) as file:
         assert file.headers["Content-Encoding"] == "br"
         assert "immutable" in file.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("installation", ["by itself"], indirect=True)
+def test_a_backup_is_made_and_restored_while_all_of_it_runs(
+    installation: Installation, running: Callable[[], None], simulator: Simulator, tmp_path: Path
+) -> None:
+    database, backup = installation.folder / "data" / "billing.sqlite3", tmp_path / "backup.sqlite3"
+    installation.manage("migrate")
+    installation.manage("add_operation", "Bogotá", "--server", "0012", said=f"{TOKEN}\n")
+    cookie = f"sessionid={installation.manage('shell', '--no-imports', '-c', SIGN_IN).strip()}"
+    running()
+    installation.until("the first polls", lambda: installation.count("Poll", outcome="good") >= 2)
+    installation.until("the web server", installation.is_healthy)
+
+    installation.manage("backup", str(backup))
+    began = datetime.now(UTC) - timedelta(hours=2)
+    execute(backup, f"UPDATE usage_feed SET next_due_at = '{began:%F %T}' WHERE is_enabled")  # as of two hours ago
+    execute(backup, f"UPDATE usage_feed SET last_good_poll_at = '{began:%F %T}' WHERE last_good_poll_at IS NOT NULL")
+    its_figures = figures(backup)
+    assert its_figures
+    installation.manage("add_operation", "Added later", "--server", "0012", said="nobody-gave-this-token\n")
+
+    assert "Added later" in installation.page("/", cookie)
+    said = installation.manage("restore", str(backup))
+    assert "kept as" in said
+    page = installation.page("/", cookie)
+    assert "Bogotá" in page
+    assert "Added later" not in page
+    assert figures(database) == its_figures
+    assert installation.count("Poll") == 2
+
+    execute(database, "UPDATE usage_operation SET claimed_at = '2026-01-01'")  # the call that may be under way is over
+    installation.until("the next polls", lambda: installation.count("Poll", outcome="good") == 4)
+    assert installation.count("Gap", feed__api="interactions", began_at=f"{began:%F %TZ}") == 1
+    assert installation.manage("rebuild", "--check") == "0 differences\n"
+    assert execute(database, "PRAGMA integrity_check") == [("ok",)]
+    assert simulator.most_at_once[TOKEN] == 1
+
+
+def execute(file: Path, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(file, timeout=20)) as database, database:
+        return database.execute(sql).fetchall()
+
+
+def figures(file: Path) -> list[tuple[Any, ...]]:
+    return [
+        row
+        for table in ("usage_snapshot", "usage_dailyusage", "usage_monthlyusage")
+        for row in execute(file, f"SELECT * FROM {table} ORDER BY id")
+    ]
