@@ -278,7 +278,7 @@ def test_a_poll_under_way_during_a_restore_records_nothing_and_nobody_calls_besi
 
 def test_the_time_since_the_backup_becomes_a_gap(manage: Installation, file: Path) -> None:
     manage.run("backup", str(file))
-    began = datetime.now(UTC) - timedelta(hours=2)
+    began = datetime.now(UTC) - timedelta(minutes=20)
     write(file, f"UPDATE usage_feed SET last_good_poll_at = '{began:%F %T}' WHERE last_good_poll_at IS NOT NULL")
     write(file, f"UPDATE usage_feed SET next_due_at = '{began:%F %T}', last_poll_at = '{began:%F %T}' WHERE is_enabled")
     assert manage.run("restore", str(file)).code == 0
@@ -287,8 +287,7 @@ def test_the_time_since_the_backup_becomes_a_gap(manage: Installation, file: Pat
     assert polled.code == 0
     assert polled.out.count(": good, ") == 2
     gaps = manage.rows("SELECT api, began_at FROM usage_gap JOIN usage_feed ON usage_feed.id = feed_id")
-    [of_interactions] = [at for api, at in gaps if api == "interactions" and at >= f"{began:%F}"]
-    assert of_interactions == f"{began:%F %T}"
+    assert ("interactions", f"{began:%F %T}") in gaps
     assert manage.run("rebuild", "--check").out == "0 differences\n"
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from cryptography.fernet import Fernet
 from django.contrib.auth.models import Group, User
 from django.db import OperationalError, connection
 from django.test import Client
@@ -481,3 +482,18 @@ def test_a_nul_in_an_address_of_the_admin_is_a_bad_request(client: Client, sign_
     answer = client.get(path)
     assert answer.status_code == 400
     assert "NUL" in text(answer)
+
+
+# Without the tokens' key
+
+
+def test_a_lost_key_costs_no_page_and_no_report(
+    client: Client, sign_in: SignIn, filled: Operation, settings: Any
+) -> None:
+    sign_in("Administrators")
+    places = [*PAGES, "/admin/", "/admin/usage/operation/", f"/admin/usage/operation/{filled.pk}/change/"]
+    files = [f"/reports/{name}.csv?month=2026-10" for name in reports.COLUMNS]
+    before = [b"".join(client.get(file)) for file in files]
+    settings.TOKEN_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    assert {place: client.get(place).status_code for place in places} == dict.fromkeys(places, 200)
+    assert [b"".join(client.get(file)) for file in files] == before
