@@ -5,7 +5,7 @@ are dates in the operation's own time zone; items are decimals with four places.
 from __future__ import annotations
 
 import zlib
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 DIGITS, PLACES = 15, 4
 """SQLite keeps a decimal as a double, which holds 15 digits exactly: no figure may have more."""
 
+
+RESERVE = 20
+"""One call in so many of a day's limit is kept in reserve."""
 
 API_CHOICES = [(name, _(api.title)) for name, api in APIS.items()]
 
@@ -63,6 +66,10 @@ class Operation(models.Model):
 
     Between `reset_after` and `reset_before`, in seconds from midnight in its time zone, negative before it, the vendor
     was seen to begin its months; both are None until that was seen.
+
+    On `calls_day`, a day of its time zone, `calls` were made: ours, each written before it leaves, and those of other
+    programs as far as the vendor told. It allows `call_limit` a day, None where it never told; it is asked again at
+    `limit_due_at`.
     """
 
     name = models.CharField(_("name"), max_length=100, unique=True)
@@ -94,6 +101,10 @@ class Operation(models.Model):
     reset_before = models.IntegerField(null=True, editable=False)
     claimed_at = models.DateTimeField(null=True, editable=False)
     claimed_by = models.CharField(max_length=36, blank=True, editable=False)
+    calls = models.PositiveIntegerField(default=0, editable=False)
+    calls_day = models.DateField(null=True, editable=False)
+    call_limit = models.PositiveIntegerField(null=True, editable=False)
+    limit_due_at = models.DateTimeField(null=True, editable=False)
 
     objects = OperationQuerySet.as_manager()
 
@@ -112,6 +123,14 @@ class Operation(models.Model):
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.time_zone)
+
+    def calls_on(self, day: date) -> int:
+        return self.calls if self.calls_day == day else 0
+
+    @property
+    def call_budget(self) -> int | None:
+        """What a schedule may use of the limit; the rest is kept for tests, last polls and what isn't known."""
+        return None if self.call_limit is None else self.call_limit - self.call_limit // RESERVE
 
     @property
     def token(self) -> str:
@@ -155,6 +174,7 @@ class Feed(models.Model):
 
     Since `held_since`, good answers are held: whether they are of the old month or the new one can't be told yet.
     At `contrary_midnights` midnights in a row, its figures behaved as if they counted the other thing than `counts`.
+    While it `waits_for_quota`, `next_due_at` is later than its interval would have it: the day's calls run short.
     """
 
     class Counts(models.TextChoices):
@@ -181,6 +201,7 @@ class Feed(models.Model):
     failures = models.PositiveIntegerField(default=0, editable=False)
     held_since = models.DateTimeField(null=True, editable=False)
     contrary_midnights = models.PositiveSmallIntegerField(default=0, editable=False)
+    waits_for_quota = models.BooleanField(default=False, editable=False)
 
     class Meta:
         ordering = ["operation_id", "id"]
@@ -199,6 +220,10 @@ class Feed(models.Model):
     @property
     def pace(self) -> timedelta:
         return timedelta(minutes=self.interval)
+
+    @property
+    def calls_a_day(self) -> int:
+        return Interval.DAY // self.interval
 
 
 class Answer(models.Model):

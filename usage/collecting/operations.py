@@ -50,8 +50,9 @@ def add_feeds(operation: Operation, now: datetime, apis: Iterable[str] = DEFAULT
 
 
 def make_due(operation: Operation, now: datetime) -> None:
-    """Poll all enabled feeds at once: after a new token, neither what failed before nor its pace counts."""
+    """Poll all enabled feeds at once: after a new token, neither what failed before nor its pace or limit counts."""
     operation.feeds.filter(is_enabled=True).update(next_due_at=now, last_poll_at=None, failures=0)
+    Operation.objects.filter(pk=operation.pk).update(call_limit=None, limit_due_at=None)
 
 
 def accept_name(operation: Operation) -> bool:

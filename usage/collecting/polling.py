@@ -8,9 +8,10 @@ that records. A claim that nobody gave back stands until the vendor must have le
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, time, timedelta
+from typing import Any
 from uuid import uuid4
 
 from django.conf import settings
@@ -20,7 +21,7 @@ from django.utils import timezone
 
 from usage.models import FAULT, SUPERSEDED, TOKEN_UNREADABLE, Feed, Operation, Poll
 from usage.tokens import TokenUnreadable
-from usage.wolkvox import answers
+from usage.wolkvox import answers, token_info
 from usage.wolkvox.client import BillingClient
 from usage.wolkvox.errors import (
     NoData,
@@ -36,7 +37,7 @@ from usage.wolkvox.errors import (
     VendorError,
 )
 
-from . import recording
+from . import quota, recording
 
 logger = logging.getLogger(__name__)
 
@@ -99,10 +100,14 @@ class Claim:
         if not self._write(Operation.objects.filter(free, is_active=True), self.holder, now):
             raise TokenInUse
 
-    def renew(self, now: datetime) -> None:
-        """Raises ClaimLost."""
-        if not self._write(Operation.objects.filter(claimed_by=self.holder), self.holder, now):
+    def renew(self, now: datetime, **columns: Any) -> None:
+        """Write the claim anew, and more columns of the row with it. Raises ClaimLost."""
+        if not self._write(Operation.objects.filter(claimed_by=self.holder), self.holder, now, **columns):
             raise ClaimLost
+
+    def spend(self, operation: Operation, now: datetime, **columns: Any) -> None:
+        """Renew it for a call, which is counted with the same UPDATE: no crash can lose one. Raises ClaimLost."""
+        self.renew(now, **quota.one_more(operation, now), **columns)
 
     def hold(self, feed: Feed) -> Feed:
         """The feed and its operation as they are now, locked to the transaction's end, so that the claim can't go.
@@ -118,8 +123,8 @@ class Claim:
     def give_back(self) -> None:
         self._write(Operation.objects.filter(claimed_by=self.holder), "", None)
 
-    def _write(self, operations: QuerySet[Operation], holder: str, at: datetime | None) -> bool:
-        return operations.filter(pk=self.operation_id).update(claimed_by=holder, claimed_at=at) == 1
+    def _write(self, operations: QuerySet[Operation], holder: str, at: datetime | None, **columns: Any) -> bool:
+        return operations.filter(pk=self.operation_id).update(claimed_by=holder, claimed_at=at, **columns) == 1
 
 
 @contextmanager
@@ -144,6 +149,10 @@ def due_operations(now: datetime) -> list[int]:
     return list(waiting.values_list("operation", flat=True))
 
 
+def due(feeds: Iterable[Feed], now: datetime) -> list[Feed]:
+    return [feed for feed in feeds if feed.next_due_at and feed.next_due_at <= now]
+
+
 # A round
 
 
@@ -158,26 +167,32 @@ def poll_operation(
 ) -> list[Poll]:
     """Poll an operation's enabled feeds, one after another: those due, or all; those of `apis`, or of any.
 
-    With `at_pace`, only those that the vendor lets be called again. A failure that concerns the token or the
-    server ends the round. Raises TokenInUse and ClaimLost.
+    With `at_pace`, only those that the vendor lets be called again; in any case only those that the day's calls
+    suffice for. A failure that concerns the token or the server ends the round. A round of what is due asks the
+    vendor for its limit too, now and then. Raises TokenInUse and ClaimLost.
     """
     polls = []
     with claimed(operation_id, clock()) as claim:
         feeds = Feed.objects.filter(operation=operation_id, operation__is_active=True, is_enabled=True)
-        if apis is not None:
-            feeds = feeds.filter(api__in=apis)
-        if is_due:
-            feeds = feeds.filter(next_due_at__lte=clock())
         failing_last = F("failing_since").asc(nulls_first=True)
-        feeds = feeds.select_related("operation").order_by(failing_last, "interval", "pk")
-        for number, due in enumerate(feeds):
-            feed = feeds.filter(pk=due.pk).first() if number else due
+        enabled = feeds.select_related("operation").order_by(failing_last, "interval", "pk")
+        schedule = {feed.pk: feed for feed in enabled}
+        chosen = [feed for feed in schedule.values() if apis is None or feed.api in apis]
+        if is_due:
+            enabled, chosen = enabled.filter(next_due_at__lte=clock()), due(chosen, clock())
+        for number, listed in enumerate(chosen):
+            feed = enabled.filter(pk=listed.pk).first() if number else listed
             if feed is None or (at_pace and free_at(feed, now := clock()) > now):
                 continue  # switched off meanwhile, or called too short a while ago
+            if waits_for_quota(feed, schedule.values(), clock(), out_of_turn=not is_due):
+                continue
             poll, ends_round = poll_feed(feed, claim, client=client, clock=clock)
+            schedule[feed.pk] = poll.feed
             polls.append(poll)
             if ends_round:
                 break
+        if is_due and polls and polls[-1].is_good:
+            ask_limit(polls[-1].feed.operation, claim, client=client, clock=clock)
     return polls
 
 
@@ -187,7 +202,7 @@ def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callabl
     Raises ClaimLost, and django.db.DatabaseError where nothing can be recorded; whatever else goes wrong is a poll
     that failed.
     """
-    claim.renew(clock())
+    claim.spend(feed.operation, clock())
     started_at = clock()
     try:
         reply = client.fetch(feed.api, server=feed.operation.server, token=feed.operation.token)
@@ -224,7 +239,7 @@ def as_it_stands(feed: Feed, claim: Claim) -> Feed:
 
 def succeed(feed: Feed, started_at: datetime) -> None:
     feed.last_poll_at = started_at
-    feed.next_due_at = next_on_grid(feed, started_at)
+    feed.next_due_at, feed.waits_for_quota = next_on_grid(feed, started_at), False
     feed.failing_since, feed.failing_outcome, feed.failing_message, feed.failures = None, "", "", 0
     _save(feed)
 
@@ -235,6 +250,7 @@ def fail(feed: Feed, error: Exception, started_at: datetime, ended_at: datetime)
     wait = wait_after(error, feed)
     feed.last_poll_at = started_at
     feed.next_due_at = ended_at + wait if wait else next_on_grid(feed, started_at)
+    feed.waits_for_quota = False
     feed.failing_since = feed.failing_since or started_at
     feed.failing_outcome = outcome
     feed.failing_message = error.message if isinstance(error, VendorError) else ""
@@ -243,6 +259,8 @@ def fail(feed: Feed, error: Exception, started_at: datetime, ended_at: datetime)
     concerns_others = isinstance(error, CONCERNS_ALL_FEEDS) and not others_are_heard(feed)
     if concerns_others:
         hold_back_others(feed)
+    if isinstance(error, QuotaExceeded):
+        quota.doubt_limit(feed.operation, ended_at)
     poll = note_failure(feed, started_at, ended_at, outcome, error if isinstance(error, VendorError) else None)
     return poll, concerns_others
 
@@ -275,6 +293,7 @@ def _save(feed: Feed) -> None:
             "last_poll_at",
             "last_good_poll_at",
             "next_due_at",
+            "waits_for_quota",
             "failing_since",
             "failing_outcome",
             "failing_message",
@@ -291,12 +310,37 @@ def next_on_grid(feed: Feed, after: datetime) -> datetime:
 
     At least an interval after `after`, but for what a late tick of `dispatch` took.
     """
+    return on_grid(feed, after + feed.pace - SOON, feed.pace)
+
+
+def on_grid(feed: Feed, earliest: datetime, pace: timedelta) -> datetime:
+    """The first time from `earliest` on, on the feed's grid as it is for that pace."""
     zone = feed.operation.zone
     lead = timedelta(seconds=LEADS[feed.operation_id % len(LEADS)])
-    earliest = after + feed.pace - SOON
     midnight = datetime.combine(earliest.astimezone(zone).date(), time.min, tzinfo=zone)
-    steps = -((midnight - earliest - lead) // feed.pace)
-    return midnight + steps * feed.pace - lead
+    steps = -((midnight - earliest - lead) // pace)
+    return midnight + steps * pace - lead
+
+
+def waits_for_quota(feed: Feed, schedule: Collection[Feed], now: datetime, *, out_of_turn: bool) -> bool:
+    """Whether the day's calls don't suffice for one of this feed now. One that is polled in turn is due later then."""
+    if feed.operation.call_limit is None:
+        return False
+    left = quota.Quota(feed.operation, now)
+    if left.covers(schedule):
+        return False
+    if out_of_turn:
+        return not left.spares(feed, schedule)
+    pace = left.pace_of(feed, schedule)
+    if pace is None:
+        due_at = on_grid(feed, left.midnight, feed.pace)
+    else:
+        due_at = on_grid(feed, feed.last_poll_at + feed.pace - SOON, pace) if feed.last_poll_at else now
+    if due_at <= now:
+        return False
+    feed.next_due_at, feed.waits_for_quota = due_at, True
+    feed.save(update_fields=["next_due_at", "waits_for_quota"])
+    return True
 
 
 def wait_after(error: Exception, feed: Feed) -> timedelta | None:
@@ -344,6 +388,28 @@ def hold_back_others(feed: Feed) -> None:
     """The operation's other feeds wait as long: the same token, the same server, the same answer."""
     others = Feed.objects.filter(operation=feed.operation_id, next_due_at__lt=feed.next_due_at)
     others.update(next_due_at=feed.next_due_at)
+
+
+# The limit
+
+
+def ask_limit(operation: Operation, claim: Claim, *, client: BillingClient, clock: Callable[[], datetime]) -> None:
+    """Ask the vendor how many calls a day it allows, where that is due and no feed will be in the next minutes.
+
+    That it doesn't tell is no poll that failed: it is logged, and what was known stays. Raises ClaimLost.
+    """
+    now = clock()
+    if not quota.limit_is_due(operation, now):
+        return
+    if operation.feeds.filter(is_enabled=True, next_due_at__lt=now + 2 * CLAIM_LASTS).exists():
+        return
+    claim.spend(operation, now, limit_due_at=now + quota.ASK_AGAIN)
+    try:
+        told = token_info.parse(client.fetch_token_info(server=operation.server, token=operation.token).body)
+    except (VendorError, TokenUnreadable) as error:
+        logger.warning("%s: its limit of calls was not told: %s", operation, outcome_of(error))
+        return
+    quota.note_limit(operation, claim.holder, now, told)
 
 
 def vendor() -> BillingClient:

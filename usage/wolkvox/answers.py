@@ -83,12 +83,20 @@ def parse(body: bytes, api: Api) -> tuple[Reading, ...]:
         raise error.quoting(body) from None
 
 
-def _rows(body: bytes, api: Api) -> list[Any]:
+def data_of(body: bytes) -> Any:
+    """What an answer's `data` holds, its numbers as the texts that they were written as.
+
+    Raises AnswerTooLarge, AnswerUnreadable, or, for a `code` other than 200, what `errors.refusal` says.
+    """
     envelope = _loaded(body)
     if not isinstance(envelope, dict):
         raise _unreadable("The answer is not a JSON object.")
     _check_code(envelope)
-    rows = envelope.get("data")
+    return envelope.get("data")
+
+
+def _rows(body: bytes, api: Api) -> list[Any]:
+    rows = data_of(body)
     if not isinstance(rows, list):
         raise _unreadable("The answer's data is not a list.")
     if not rows:

@@ -28,7 +28,8 @@ from usage.wolkvox.errors import (
 )
 from usage.wolkvox.text import blackened_bytes
 
-_PATH = "/api/v2/billing.php"
+_BILLING = "/api/v2/billing.php"
+_INFORMATION = "/api/v2/information.php"
 _PIECE_BYTES = 64 * 1024
 _ERROR_BYTES = 64 * 1024
 _LONGEST_RETRY_AFTER = timedelta(hours=24)
@@ -90,15 +91,22 @@ class BillingClient:
         return f"{type(self).__name__}({self._url!r})"
 
     def fetch(self, api: str, *, server: str, token: str) -> Reply:
-        """Calls the API once: follows no redirect, uses no proxy from the environment, and retries nothing.
+        """Calls a billing API once: follows no redirect, uses no proxy from the environment, and retries nothing.
 
         Raises ValueError, before anything is sent, for a server or token that can't be one, and a concrete
         VendorError for any answer but an HTTP 200 with a whole body that is marked as JSON, or not marked.
         """
+        return self._call(_BILLING, api, server, token)
+
+    def fetch_token_info(self, *, server: str, token: str) -> Reply:
+        """Asks, in the same way, what the token may call in a day: a call that counts as well."""
+        return self._call(_INFORMATION, "token_info", server, token)
+
+    def _call(self, path: str, api: str, server: str, token: str) -> Reply:
         _check(server, token)
         started_at = self._now()
         with Deadline(self._deadline) as deadline, _session(deadline) as session:
-            request = session.prepare_request(self._request(api, server, token))
+            request = session.prepare_request(self._request(path, api, server, token))
             with closing(_opened(session, request, deadline)) as response:
                 body = self._accepted_body(response, deadline, token)
         return Reply(
@@ -109,7 +117,7 @@ class BillingClient:
             ended_at=self._now(),
         )
 
-    def _request(self, api: str, server: str, token: str) -> requests.Request:
+    def _request(self, path: str, api: str, server: str, token: str) -> requests.Request:
         headers = {
             "wolkvox-token": token,
             "wolkvox_server": server,
@@ -118,7 +126,7 @@ class BillingClient:
             "User-Agent": "billing-dashboard",
             "Connection": "close",
         }
-        url = self._url.replace("{server}", server) + _PATH
+        url = self._url.replace("{server}", server) + path
         return requests.Request("GET", url, params={"api": api}, headers=headers)
 
     def _accepted_body(self, response: requests.Response, deadline: Deadline, token: str) -> bytes:

@@ -34,10 +34,10 @@ __all__ = [
     "token_of",
 ]
 
-_PATH = "/api/v2/billing.php"
+_BILLING = "/api/v2/billing.php"
+_INFORMATION = "/api/v2/information.php"
 _TOKEN = re.compile(r"[0-9a-fA-F]{52}")
 _MOST_AT_ONCE = 2
-_CALLS_PER_LICENCE = 1000
 # A drip lasts longer than any call may (60 s).
 _DRIPS = 300
 _DRIP_SECONDS = 0.25
@@ -59,8 +59,8 @@ def _error(status: int, message: str, *headers: tuple[str, str], http_status: in
     return _Response(http_status or status, body, headers=headers)
 
 
-def _found(rows: list[dict[str, str]]) -> bytes:
-    envelope = {"code": 200, "error": None, "msg": "Information found for the current month", "data": rows}
+def _found(rows: list[dict[str, str]], message: str = "Information found for the current month") -> bytes:
+    envelope = {"code": 200, "error": None, "msg": message, "data": rows}
     return json.dumps(envelope, ensure_ascii=False).encode()
 
 
@@ -99,8 +99,8 @@ RESERVED: dict[str, str] = {token_of(f"provokes {what}"): what for what in _PROV
 class Simulator:
     """The vendor as a WSGI app. `clock` gives aware times; a month and a day end at midnight in `zone`.
 
-    `latency` is slept in each call, in seconds. For tests, `calls` counts each token's calls and
-    `most_at_once` the most that were under way together.
+    `latency` is slept in each call, in seconds. For tests, `calls` counts each token's calls, `most_at_once` the most
+    that were under way together, and `elsewhere` may be given the calls a day of the operation's other tokens.
     """
 
     def __init__(
@@ -109,12 +109,15 @@ class Simulator:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         zone: str = "America/Bogota",
         latency: float = 0.0,
+        calls_per_licence: int = 1000,
     ) -> None:
         self.calls: Counter[str] = Counter()
         self.most_at_once: Counter[str] = Counter()
+        self.elsewhere: Counter[str] = Counter()
         self._clock = clock
         self._zone = ZoneInfo(zone)
         self._latency = latency
+        self._calls_per_licence = calls_per_licence
         self._lock = threading.Lock()
         self._under_way: Counter[str] = Counter()
         self._answered: Counter[tuple[str, date]] = Counter()
@@ -137,7 +140,8 @@ class Simulator:
         return _found(rows_of(token, api, at.astimezone(self._zone)))
 
     def _response(self, environ: WSGIEnvironment, at: datetime) -> _Response:
-        if environ.get("PATH_INFO") != _PATH:
+        path = environ.get("PATH_INFO")
+        if path not in {_BILLING, _INFORMATION}:
             return _NO_PAGE
         token = environ.get("HTTP_WOLKVOX_TOKEN", "")
         if not token:
@@ -148,18 +152,19 @@ class Simulator:
             time.sleep(self._latency)
             if at_once > _MOST_AT_ONCE:
                 return _TOO_MANY
-            return self._within_limits(token, _api(environ), at)
+            return self._within_limits(token, _api(environ), at, is_billing=path == _BILLING)
 
-    def _within_limits(self, token: str, api: str, at: datetime) -> _Response:
+    def _within_limits(self, token: str, api: str, at: datetime, *, is_billing: bool) -> _Response:
         if token in RESERVED:
             return _PROVOKED[RESERVED[token]]
         if not api:
             return _NO_API
-        if api not in APIS:
+        if api not in (APIS if is_billing else {"token_info"}):
             return _UNKNOWN_API
-        if not self._spend(token, at.astimezone(self._zone).date()):
+        today = at.astimezone(self._zone).date()
+        if not self._spend(token, today):
             return _QUOTA
-        return _Response(200, self.answer(token, api, at))
+        return _Response(200, self.answer(token, api, at) if is_billing else self._token_info(token, today))
 
     @contextmanager
     def _turn(self, token: str) -> Iterator[int]:
@@ -177,12 +182,27 @@ class Simulator:
 
     def _spend(self, token: str, today: date) -> bool:
         """Takes one call from the day's quota, licences x 1,000; False when none is left."""
-        quota = gauge(token, "interaction_licenses", today) * _CALLS_PER_LICENCE
         with self._lock:
-            if self._answered[token, today] >= quota:
+            if self._answered[token, today] + self.elsewhere[token] >= self.quota(token, today):
                 return False
             self._answered[token, today] += 1
         return True
+
+    def quota(self, token: str, today: date) -> int:
+        """The calls of a day: all tokens of the operation share them."""
+        return gauge(token, "interaction_licenses", today) * self._calls_per_licence
+
+    def _token_info(self, token: str, today: date) -> bytes:
+        """Counts itself, as the vendor's does."""
+        limit, used = self.quota(token, today), self._answered[token, today]
+        row = {
+            "description": "billing",
+            "token_limit": str(limit),
+            "token_use_today": str(used),
+            "all_token_today": str(used + self.elsewhere[token]),
+            "available_consumption_options": str(limit - used),
+        }
+        return _found([row], "1 records were found")
 
 
 class SimulatorServer(ThreadingMixIn, WSGIServer):
