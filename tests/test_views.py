@@ -1,6 +1,6 @@
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -397,6 +397,23 @@ def test_a_link_keeps_the_month_unless_it_is_the_one_shown_anyway(
     sign_in("Managers")
     assert 'href="/operations/bogot-norte/?month=2026-10"' in text(client.get("/?month=2026-10"))
     assert 'href="/operations/bogot-norte/"' in text(client.get("/"))
+
+
+def test_status_says_what_is_used_of_the_days_calls_and_what_the_schedule_needs(
+    client: Client, sign_in: SignIn, operation: Operation
+) -> None:
+    sign_in("Managers")
+    Operation.objects.update(calls=214, calls_day=date(2026, 11, 23))
+    said = "Calls to the vendor today: 214. The schedule needs 312 a day; the vendor's limit isn't known."
+    assert said in text(client.get("/status/"))
+    Operation.objects.update(call_limit=12_000)
+    shown = text(client.get("/status/"))
+    assert "Calls to the vendor today: 214 of 12,000. The schedule needs 312 a day." in shown
+    assert "kept in reserve" not in shown
+    Operation.objects.update(call_limit=320)
+    assert "more than the 304 that a schedule may use; 16 are kept in reserve" in text(client.get("/status/"))
+    Operation.objects.update(is_active=False)
+    assert "Calls to the vendor" not in text(client.get("/status/"))
 
 
 def test_status_says_that_the_vendor_answers_for_another_operation(

@@ -50,6 +50,20 @@ def test_what_failed_may_be_tried_again_at_once(admin: Client, operation: Operat
     assert vendor.calls[REFUSED] == 2
 
 
+def test_a_button_leaves_interactions_their_calls(admin: Client, operation: Operation, vendor: Simulator) -> None:
+    today = timezone.now().astimezone(operation.zone).date()
+    Operation.objects.update(call_limit=1_000, calls=999, calls_day=today)
+    words = said(admin.post(page(operation, "poll")))
+    assert "Omnibox interactions: Good" in words
+    assert "Interaction licences: not called, for the day's calls run short." in words
+    assert sum(vendor.calls.values()) == 1
+    Operation.objects.update(calls=1_000)
+    Operation.objects.get().feeds.update(last_poll_at=None)
+    assert "Omnibox interactions: not called, for the day's calls run short." in said(
+        admin.post(page(operation, "test"))
+    )
+
+
 def test_a_vendor_that_asks_to_wait_is_not_called_again(admin: Client, operation: Operation, vendor: Simulator) -> None:
     limited = next(token for token, what in RESERVED.items() if what == "rate_limited")
     operation.token = limited

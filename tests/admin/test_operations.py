@@ -168,6 +168,32 @@ def test_a_shorter_interval_counts_at_once_as_far_as_the_vendor_allows(
     assert abs(due_at(operation, "interaction_licenses") - now - timedelta(minutes=waits)) < timedelta(seconds=10)
 
 
+def test_a_schedule_that_does_not_fit_the_vendors_limit_is_saved_and_warned_about(
+    admin: Client, operation: Operation
+) -> None:
+    Operation.objects.update(call_limit=1_000)
+    assert "This schedule" not in said(admin.post(page(operation), whole_form(admin, operation)))
+    often = {"is_enabled": "on", "interval": "5"}
+    ticked = {
+        f"{prefix(admin, operation, api)}-{name}": value
+        for api in ("ivr_calls", "vision", "nlp_ai")
+        for name, value in often.items()
+    }
+    words = said(admin.post(page(operation), whole_form(admin, operation, **ticked)))
+    assert "needs 1,176 calls a day. The vendor allows 1,000, of which 50 are kept in reserve" in words
+    assert operation.feeds.filter(is_enabled=True).count() == 5
+
+
+def test_for_want_of_the_vendors_limit_a_schedule_is_held_against_the_licences(
+    admin: Client, operation: Operation
+) -> None:
+    operation.feeds.update(is_enabled=True, interval=5)
+    assert "This schedule" not in said(admin.post(page(operation), whole_form(admin, operation)))
+    hear(operation, "interaction_licenses", timezone.now(), ("Interaction licences", "8"))
+    words = said(admin.post(page(operation), whole_form(admin, operation)))
+    assert "needs 7,776 calls a day. The vendor hasn't told its limit; 1,000 for each licence would be 8,000" in words
+
+
 def test_feeds_are_neither_added_nor_deleted(admin: Client, operation: Operation) -> None:
     first = prefix(admin, operation, "interactions")
     sent = whole_form(

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -48,6 +48,24 @@ def test_a_token_that_no_key_opens_waits_for_an_administrator(operation: Operati
 
 def test_a_feed_never_heard_waits_for_its_first_figures(operation: Operation) -> None:
     assert state(operation).sentence == "First figures are on their way"
+
+
+def test_a_feed_that_waits_for_the_quota_says_until_when(operation: Operation) -> None:
+    until = NOW + timedelta(hours=2)
+    waits = state(operation, waits_for_quota=True, next_due_at=until, last_good_poll_at=NOW - timedelta(hours=1))
+    assert waits.state == State.RATIONED
+    assert (waits.sentence, waits.tone) == ("Waits until 16:35, for the day's calls run short", "warn")
+    due = state(operation, waits_for_quota=True, next_due_at=NOW, last_good_poll_at=NOW - timedelta(hours=1))
+    assert due.state == State.STALE
+
+
+def test_status_counts_the_calls_of_the_operations_day(operation: Operation) -> None:
+    Operation.objects.update(calls=214, calls_day=date(2026, 11, 23), call_limit=320)
+    its = feeds.status(Operation.objects.all(), NOW).operations[0].calls
+    assert (its.used, its.limit, its.needed, its.are_short) == (214, 320, 288 + 24, True)
+    Operation.objects.update(calls_day=date(2026, 11, 22), call_limit=1_000)
+    its = feeds.status(Operation.objects.all(), NOW).operations[0].calls
+    assert (its.used, its.are_short) == (0, False)
 
 
 def test_nothing_is_trouble_where_polling_is_switched_off(operation: Operation) -> None:

@@ -74,7 +74,7 @@ def _poll(request: HttpRequest, operation: Operation, feeds: Sequence[Feed]) -> 
     for feed in feeds:
         if feed.api not in polled:
             feed.refresh_from_db()
-            messages.info(request, _waits(feed) if polling.free_at(feed, now) > now else _spared(feed))
+            messages.info(request, _waits(feed) if polling.free_at(feed, now) > now else _spared(feed, polls))
     _say_name(request, operation)
 
 
@@ -107,8 +107,10 @@ def _waits(feed: Feed) -> str:
     }
 
 
-def _spared(feed: Feed) -> str:
+def _spared(feed: Feed, polls: Sequence[Poll]) -> str:
     said = gettext("%(api)s: not called, since what failed before it concerns it too.")
+    if all(poll.is_good for poll in polls):
+        said = gettext("%(api)s: not called, for the day's calls run short.")
     return said % {"api": words.api_title(feed.api)}
 
 

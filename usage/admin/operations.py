@@ -28,7 +28,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from usage import tasks
-from usage.collecting import operations, polling, rebuilding
+from usage.collecting import operations, polling, quota, rebuilding
 from usage.forms import OperationForm, describe_token
 from usage.models import Feed, Operation, Poll
 from usage.presenting import feeds, words
@@ -178,11 +178,32 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> None:
         super().save_related(request, form, formsets, change)
         operation = form.instance
+        self.warn_of_quota(request, operation)
         if change and not NEEDS_A_POLL & set(form.changed_data):
             return
         (operations.make_due if change else operations.add_feeds)(operation, timezone.now())
         if operation.is_active:
             transaction.on_commit(partial(self.poll_soon, request, operation.pk))
+
+    def warn_of_quota(self, request: HttpRequest, operation: Operation) -> None:
+        """Say where the schedule needs more calls a day than there are. It is saved all the same."""
+        needed = sum(feed.calls_a_day for feed in operation.feeds.filter(is_enabled=True))
+        is_told = operation.call_limit is not None
+        told = operation if is_told else Operation(call_limit=quota.likely_limit(operation))
+        if told.call_limit is None or told.call_budget is None or needed <= told.call_budget:
+            return
+        said = gettext(
+            "This schedule needs %(needed)s calls a day. The vendor allows %(limit)s, of which %(reserve)s are kept in "
+            "reserve: the least important feeds will be polled less often than set."
+        )
+        if not is_told:
+            said = gettext(
+                "This schedule needs %(needed)s calls a day. The vendor hasn't told its limit; 1,000 for each licence "
+                "would be %(limit)s, of which %(reserve)s are kept in reserve."
+            )
+        figures = {"needed": needed, "limit": told.call_limit, "reserve": told.call_limit - told.call_budget}
+        shown = {name: words.number(figure) for name, figure in figures.items()}
+        self.message_user(request, said % shown, messages.WARNING)
 
     def poll_soon(self, request: HttpRequest, operation_id: int) -> None:
         if tasks.poll_soon(operation_id):

@@ -1,9 +1,9 @@
 """The vendor's calls a day: what is counted of them, and which feeds wait so that a day stays inside its limit.
 
 While the schedule fits, nothing waits. Where it doesn't, or what is left of the day runs short, each feed keeps its
-last poll of the day, and the rest goes to `interactions` first, then to other usage, those polled most often first, then
-to licences: the feeds behind keep a longer interval. The hour at which the vendor's day begins is not known, so no feed
-is polled more often than a whole day's calls allow either: any 24 hours are then as good as another.
+last poll of the day, and the rest goes to `interactions` first, then to other usage, those polled most often first, and
+then to licences: the feeds behind keep a longer interval. When the vendor's day begins is not known, so no feed is
+polled more often than a whole day's calls allow either: any 24 hours are then as good as another.
 """
 
 from __future__ import annotations

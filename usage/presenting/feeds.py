@@ -23,6 +23,7 @@ class State(StrEnum):
 
     FAILING = "failing"
     STALE = "stale"
+    RATIONED = "rationed"
     WAITING = "waiting"
     OFF = "off"
     GOOD = "good"
@@ -50,11 +51,11 @@ class FeedState:
         """The class of its colour."""
         if self.waits:
             return "bad"
-        return {State.FAILING: "warn", State.STALE: "warn", State.GOOD: "good"}.get(self.state, "quiet")
+        return "warn" if self.is_trouble else "good" if self.state == State.GOOD else "quiet"
 
     @property
     def is_trouble(self) -> bool:
-        return self.state in (State.FAILING, State.STALE)
+        return self.state in (State.FAILING, State.STALE, State.RATIONED)
 
     @property
     def sentence(self) -> str:
@@ -63,6 +64,9 @@ class FeedState:
             return _("%(what)s since %(time)s") % {"what": self.outcome.title, "time": since}
         if self.state == State.STALE:
             return _("Nothing heard since %(time)s") % {"time": self._moment(self.feed.last_good_poll_at)}
+        if self.state == State.RATIONED:
+            until = self._moment(self.feed.next_due_at)
+            return _("Waits until %(time)s, for the day's calls run short") % {"time": until}
         return {
             State.WAITING: _("First figures are on their way"),
             State.OFF: _("Polling is switched off"),
@@ -74,7 +78,7 @@ class FeedState:
         """Who mends it."""
         if self.waits:
             return _("An administrator has to act.")
-        return _("It is tried again by itself.") if self.state == State.FAILING else ""
+        return _("It is tried again by itself.") if self.state in (State.FAILING, State.RATIONED) else ""
 
     @property
     def rank(self) -> tuple[bool, int, datetime]:
@@ -90,6 +94,8 @@ def state_of(feed: Feed, operation: Operation, now: datetime) -> FeedState:
         state = State.OFF
     elif feed.failing_since:
         state = State.FAILING
+    elif feed.waits_for_quota and feed.next_due_at and feed.next_due_at > now:
+        state = State.RATIONED
     elif feed.last_good_poll_at is None:
         state = State.WAITING
     elif now - feed.last_good_poll_at > feed.pace * GAP_INTERVALS:
@@ -156,9 +162,35 @@ class StatusRow:
 
 
 @dataclass(frozen=True)
+class Calls:
+    """An operation's calls to the vendor: `used` today, and `needed` a day by the schedule. None where not known."""
+
+    used: int
+    limit: int | None
+    budget: int | None
+    needed: int
+
+    @property
+    def are_short(self) -> bool:
+        return self.budget is not None and self.needed > self.budget
+
+    @property
+    def reserve(self) -> int:
+        return (self.limit or 0) - (self.budget or 0)
+
+
+@dataclass(frozen=True)
 class OperationStatus:
     operation: Operation
     rows: Sequence[StatusRow]
+    now: datetime
+
+    @property
+    def calls(self) -> Calls:
+        operation = self.operation
+        used = operation.calls_on(self.now.astimezone(operation.zone).date())
+        needed = sum(row.feed.calls_a_day for row in self.rows)
+        return Calls(used, operation.call_limit, operation.call_budget, needed)
 
     @property
     def urgency(self) -> tuple[bool, bool, bool]:
@@ -201,7 +233,7 @@ def status(operations: OperationQuerySet, now: datetime) -> Status:
     for feed in feeds:
         operation, rows = found[feed.operation_id]
         rows.append(StatusRow(state_of(feed, operation, now), feed.last_rows))
-    return Status(sorted((OperationStatus(*its) for its in found.values()), key=lambda its: its.urgency))
+    return Status(sorted((OperationStatus(*its, now) for its in found.values()), key=lambda its: its.urgency))
 
 
 def is_stalled(now: datetime) -> bool:

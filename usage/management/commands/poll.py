@@ -1,4 +1,5 @@
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from usage.collecting import polling
 from usage.models import Operation
@@ -55,4 +56,7 @@ class Command(BaseCommand):
         if due:
             return "nothing is due"
         polled = operation.feeds.filter(is_enabled=True, api__in=apis or APIS)
-        return "polled less than 5 minutes ago, the vendor's pace" if polled.exists() else "nothing of it is polled"
+        now = timezone.now()
+        if any(polling.free_at(feed, now) <= now for feed in polled):
+            return "the day's calls run short, so nothing is called out of turn"
+        return "polled less than 5 minutes ago, the vendor's pace" if polled else "nothing of it is polled"
