@@ -66,7 +66,7 @@ class FeedState:
             return _("Nothing heard since %(time)s") % {"time": self._moment(self.feed.last_good_poll_at)}
         if self.state == State.RATIONED:
             until = self._moment(self.feed.next_due_at)
-            return _("Waits until %(time)s, for the day's calls run short") % {"time": until}
+            return _("Waits until %(time)s: the day's calls run short") % {"time": until}
         return {
             State.WAITING: _("First figures are on their way"),
             State.OFF: _("Polling is switched off"),
