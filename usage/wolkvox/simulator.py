@@ -99,8 +99,9 @@ RESERVED: dict[str, str] = {token_of(f"provokes {what}"): what for what in _PROV
 class Simulator:
     """The vendor as a WSGI app. `clock` gives aware times; a month and a day end at midnight in `zone`.
 
-    `latency` is slept in each call, in seconds. For tests, `calls` counts each token's calls, `most_at_once` the most
-    that were under way together, and `elsewhere` may be given the calls a day of the operation's other tokens.
+    `latency` is slept in each call, in seconds; a licence allows `calls_per_licence` calls a day. For tests, `calls`
+    counts each token's calls, `most_at_once` the most that were under way together, and `elsewhere` may be given the
+    calls a day of the operation's other tokens.
     """
 
     def __init__(
