@@ -167,6 +167,9 @@ def test_poll_prints_a_line_a_call(manage: Installation) -> None:
     assert manage.run("poll", "--due").out == "medellin: nothing is due\n"
     again = manage.run("poll", "--operation", "medellin", "--api", "interactions")
     assert (again.code, again.out) == (0, "medellin: polled less than 5 minutes ago, the vendor's pace\n")
+    manage.rows("UPDATE usage_operation SET call_limit = 0")
+    manage.rows("UPDATE usage_feed SET last_poll_at = NULL")
+    assert manage.run("poll").out == "medellin: the day's calls run short, so nothing is called out of turn\n"
     assert manage.run("poll", "--api", "vision").out == "medellin: nothing of it is polled\n"
 
 
