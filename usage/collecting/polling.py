@@ -173,10 +173,10 @@ def poll_operation(
     """
     polls = []
     with claimed(operation_id, clock()) as claim:
-        feeds = Feed.objects.filter(operation=operation_id, operation__is_active=True, is_enabled=True)
+        enabled = Feed.objects.filter(operation=operation_id, operation__is_active=True, is_enabled=True)
+        enabled = enabled.select_related("operation")
         failing_last = F("failing_since").asc(nulls_first=True)
-        enabled = feeds.select_related("operation").order_by(failing_last, "interval", "pk")
-        schedule = {feed.pk: feed for feed in enabled}
+        schedule = {feed.pk: feed for feed in enabled.order_by(failing_last, "interval", "pk")}
         chosen = [feed for feed in schedule.values() if apis is None or feed.api in apis]
         if is_due:
             enabled, chosen = enabled.filter(next_due_at__lte=clock()), due(chosen, clock())
