@@ -14,9 +14,9 @@ from django.utils import timezone
 from playwright.sync_api import Page, Response, sync_playwright
 
 from tests.conftest import hear, make_operation, make_user
-from usage.models import Operation
+from usage.models import MonthlyUsage, Operation
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 PASSWORD = "a long enough password"
@@ -134,6 +134,40 @@ def test_charts_follow_a_change_to_dark(page: Page, complaints: list[str]) -> No
     light = page.locator("canvas").first.evaluate("c => c.toDataURL()")
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("before => document.querySelector('canvas').toDataURL() !== before", arg=light)
+    assert complaints == []
+
+
+@pytest.fixture
+def outage(operations: list[Operation]) -> None:
+    """Bogotá's, from 09:36 of the 1st to the 2nd's, which Quito didn't have: else both have the same figures."""
+    MonthlyUsage.objects.update(gaps=[])
+    MonthlyUsage.objects.filter(operation=operations[0]).update(gaps=[[34_560, 86_400 + 34_560]])
+
+
+def columns_drawn(page: Page, canvas: str) -> list[str]:
+    """What is drawn in each column of pixels of a chart's area."""
+    script = """canvas => {
+        const { left, right, top, bottom } = Chart.getChart(canvas).chartArea;
+        const [width, height] = [right - left, bottom - top].map(Math.floor);
+        const pixels = new Uint32Array(canvas.getContext("2d").getImageData(left, top, width, height).data.buffer);
+        const rows = Array.from({ length: height }, (_, y) => y * width);
+        return Array.from({ length: width }, (_, x) => rows.map((row) => pixels[row + x]).join());
+    }"""
+    charts_drawn(page)
+    return list(page.locator(canvas).first.evaluate(script))
+
+
+def test_a_gap_is_a_band_at_its_place_in_the_days(outage: None, page: Page, complaints: list[str]) -> None:
+    for chart in ("[id^=daily]", "[id^=total]"):
+        page.goto("/operations/quito/")
+        days = page.evaluate("Chart.getChart(document.querySelector('canvas')).data.labels.length")
+        without = columns_drawn(page, chart)
+        page.goto("/operations/bogot/")
+        pairs = enumerate(zip(without, columns_drawn(page, chart), strict=True))
+        drawn = [x / len(without) * days for x, (one, other) in pairs if one != other]
+        assert (min(drawn), max(drawn)) == (pytest.approx(0.4, abs=0.15), pytest.approx(1.4, abs=0.15))
+    page.get_by_text("The figures as a table").first.click()
+    assert page.get_by_text("No answer for 14 h").first.is_visible()
     assert complaints == []
 
 

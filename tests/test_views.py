@@ -12,7 +12,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from tests.conftest import hear, make_operation, make_user
-from usage.models import Feed, MonthlyUsage, Operation, Product
+from usage.models import Certificate, Correction, DailyUsage, Feed, MonthlyUsage, Operation, Poll, Product
 from usage.presenting import reports, words
 
 pytestmark = pytest.mark.django_db
@@ -389,6 +389,60 @@ def test_a_closed_month_says_that_it_never_changes(client: Client, sign_in: Sign
     assert "Closed 1 Nov 00:04: it never changes any more." in text(
         client.get("/operations/bogot-norte/?month=2026-10")
     )
+
+
+@pytest.fixture
+def certified(finance: Client, filled: Operation) -> Client:
+    """Signed in, with October closed, certified and corrected twice."""
+    october = MonthlyUsage.objects.filter(month="2026-10-01")
+    october.update(state="closed", closed_at=datetime(2026, 11, 1, 5, 4, tzinfo=UTC), reckoned_days=[20])
+    polls = Poll.objects.filter(feed__api="interactions")
+    for usage in october:
+        Certificate.objects.create(
+            usage=usage,
+            poll=polls[0],
+            last_good_poll_at=usage.as_of,
+            seconds_unheard=39,
+            most_unseen=2 if usage.product.is_usage else None,
+            pace="busiest" if usage.product.is_usage else "unknown",
+            answer_sha256="9f" * 32,
+        )
+        for poll in polls[:2]:
+            Correction.objects.create(usage=usage, poll=poll, items=5012, seen_at=NOW)
+    return finance
+
+
+def test_a_closed_month_shows_what_it_stands_on(certified: Client) -> None:
+    shown = text(certified.get("/operations/bogot-norte/?month=2026-10"))
+    assert shown.count("39 s before the month ended; at most 2 interactions can have gone unseen since") == 3
+    assert "<strong>Interaction licences:</strong> The last good poll was" in shown
+    assert shown.count(f"<dd>{'9f' * 32}</dd>") == 4
+    assert shown.count("On 23 November the vendor said 5,012 instead of 2,100.5") == 6
+    assert "before the month ended" not in text(certified.get("/operations/bogot-norte/"))
+
+
+def test_a_closed_month_asks_no_more_often(
+    certified: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(8):
+        certified.get("/operations/bogot-norte/?month=2026-10")
+
+
+def test_only_who_may_see_polls_is_led_to_the_one_that_a_month_stands_on(certified: Client) -> None:
+    assert "/admin/usage/poll/" not in text(certified.get("/operations/bogot-norte/?month=2026-10"))
+    certified.force_login(make_user("admin", "Administrators"))
+    assert "/admin/usage/poll/" in text(certified.get("/operations/bogot-norte/?month=2026-10"))
+
+
+def test_the_table_says_in_words_what_the_charts_draw(finance: Client) -> None:
+    MonthlyUsage.objects.filter(month="2026-11-01").update(
+        gaps=[[21 * 86_400, 21 * 86_400 + 10_800]], gap_seconds=10_800, reckoned_days=[22]
+    )
+    DailyUsage.objects.filter(day="2026-11-22").update(is_reckoned=True)
+    shown = text(finance.get("/operations/bogot-norte/"))
+    assert "<span>Reckoned</span><span>No answer for 3 h</span>" in shown
+    assert shown.count('class="hatch"') == 6
+    assert "For 3 h of the month nothing was heard." in shown
 
 
 def test_a_link_keeps_the_month_unless_it_is_the_one_shown_anyway(

@@ -6,7 +6,8 @@ const format = (options) => new Intl.NumberFormat(locale, { useGrouping: "always
 const whole = format({ maximumFractionDigits: 4 });
 const compact = new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 1 });
 const drawn = new Map();
-const [FINISHED, UNFINISHED] = ["d9", "66"]; // alpha, as the stylesheet's colours are #rrggbb
+const [FINISHED, UNFINISHED, RECKONED] = ["d9", "66", "33"]; // alpha, as the stylesheet's colours are #rrggbb
+const [DOTS, DASHES] = [[2, 4], [6, 4]];
 
 /** An axis' numbers: in full while its highest is short, else all of them in brief. */
 const ticks = (highest) => (highest < 100000 ? whole : compact);
@@ -24,31 +25,61 @@ function colours(canvas) {
   return { of, product: of("product") || of("accent"), font: style.fontFamily };
 }
 
-/** Hatches the days of which nothing is known, behind the figures. */
-const hatching = {
-  id: "hatching",
-  beforeDatasetsDraw(chart, _, { days, colour }) {
-    const { ctx, chartArea: area, scales } = chart;
-    if (!days?.length) return;
-    const step = area.width / scales.x.ticks.length;
-    const isBars = chart.config.type === "bar";
-    const centre = (day) => scales.x.getPixelForValue(day - 1);
-    const half = (isBars ? scales.x.width / chart.data.labels.length : centre(2) - centre(1)) / 2 || step;
+const isReckoned = (series, index) => series.reckoned?.includes(index + 1) ?? false;
+
+const LEAST = 5; // pixels of a gap, however short
+
+/** Behind the figures: the days of which nothing is known as a wash, and the gaps, at their place in their days, hatched. */
+const ground = {
+  id: "ground",
+  beforeDatasetsDraw(chart, _, { unknown, gaps, hatch, wash }) {
+    const { ctx, chartArea: area, scales: { x } } = chart;
+    const day = x.width / chart.data.labels.length;
     ctx.save();
+    ctx.fillStyle = wash;
+    for (const number of unknown ?? []) ctx.fillRect(x.left + (number - 1) * day, area.top, day, area.height);
     ctx.beginPath();
-    for (const day of days) {
-      const left = Math.max(area.left, centre(day) - half);
-      ctx.rect(left, area.top, Math.min(area.right, centre(day) + half) - left, area.height);
+    for (const [from, to] of gaps ?? []) {
+      const width = Math.max(LEAST, (to - from) * day);
+      const left = Math.min(x.left + ((from + to) / 2) * day - width / 2, x.right - width);
+      ctx.rect(Math.max(x.left, left), area.top, width, area.height);
     }
     ctx.clip();
-    ctx.strokeStyle = colour;
+    ctx.strokeStyle = hatch;
     ctx.lineWidth = 1.5;
+    ctx.stroke(); // its edges
     ctx.beginPath();
-    for (let x = area.left - area.height; x < area.right; x += 6) {
-      ctx.moveTo(x, area.bottom);
-      ctx.lineTo(x + area.height, area.top);
+    for (let left = area.left - area.height; left < area.right; left += 6) {
+      ctx.moveTo(left, area.bottom);
+      ctx.lineTo(left + area.height, area.top);
     }
     ctx.stroke();
+    ctx.restore();
+  },
+};
+
+/** The boxes of the bars that are reckoned. */
+const reckonedBars = (chart) =>
+  chart.data.datasets.flatMap((dataset, index) =>
+    chart
+      .getDatasetMeta(index)
+      .data.filter((bar, day) => dataset.role === "items" && isReckoned(dataset, day) && dataset.data[day] > 0)
+      .map(({ x, y, base, width }) => [x - width / 2, y, width, base - y]),
+  );
+
+/** Bars that are reckoned stand clear of the hatching, with a dashed outline. */
+const outlines = {
+  id: "outlines",
+  beforeDatasetsDraw(chart, _, { card }) {
+    chart.ctx.fillStyle = card;
+    for (const box of reckonedBars(chart)) chart.ctx.fillRect(...box);
+  },
+  afterDatasetsDraw(chart, _, { product }) {
+    const { ctx } = chart;
+    ctx.save();
+    ctx.strokeStyle = product;
+    ctx.setLineDash([3, 2]);
+    for (const [left, top, width, height] of reckonedBars(chart)) ctx.strokeRect(left + 0.5, top + 0.5, width - 1, height);
     ctx.restore();
   },
 };
@@ -67,14 +98,15 @@ function line(series, colour, width, unfinished, card) {
     pointBorderWidth: 2,
     pointRadius: (point) => (point.dataIndex === last ? 4 : isAlone(series.data, point.dataIndex) ? 2 : 0),
     pointHoverRadius: 4,
-    segment: { borderDash: (part) => (part.p1DataIndex === last ? [2, 4] : undefined) },
+    segment: { borderDash: (part) => (part.p1DataIndex === last ? DOTS : isReckoned(series, part.p1DataIndex) ? DASHES : undefined) },
     spanGaps: false,
   };
 }
 
 const looks = {
   items: (series, chart, { product }) => ({
-    backgroundColor: (bar) => product + (bar.dataIndex + 1 === chart.unfinished ? UNFINISHED : FINISHED),
+    backgroundColor: ({ dataIndex: index }) =>
+      product + (isReckoned(series, index) ? RECKONED : index + 1 === chart.unfinished ? UNFINISHED : FINISHED),
     borderRadius: 2,
     categoryPercentage: 0.8,
     barPercentage: 0.9,
@@ -130,6 +162,8 @@ function tooltip(chart, { of }) {
     backgroundColor: of("card"),
     titleColor: of("ink"),
     bodyColor: of("ink"),
+    footerColor: of("soft"),
+    footerFont: { weight: "normal" },
     borderColor: of("line"),
     borderWidth: 1,
     padding: 10,
@@ -142,8 +176,11 @@ function tooltip(chart, { of }) {
         const title = chart.titles[first.dataIndex];
         return day === chart.unfinished ? `${title} · ${chart.unfinishedLabel}` : title;
       },
-      label: ({ dataset, parsed }) =>
-        `${dataset.label}: ${dataset.role === "licences" ? whole.format(parsed.y) : figure(parsed.y, chart)}`,
+      label: ({ dataset, dataIndex, parsed }) => {
+        const shown = `${dataset.label}: ${dataset.role === "licences" ? whole.format(parsed.y) : figure(parsed.y, chart)}`;
+        return isReckoned(dataset, dataIndex) ? `${shown} · ${chart.reckonedLabel}` : shown;
+      },
+      footer: ([first]) => chart.notes?.[first.dataIndex + 1] ?? "",
       labelPointStyle: () => ({ pointStyle: "rectRounded", rotation: 0 }),
       labelColor: ({ dataset }) => {
         const colour = dataset.role === "items" ? dataset.product : dataset.borderColor;
@@ -157,6 +194,7 @@ function draw(canvas, chart) {
   const palette = colours(canvas);
   const scales = {
     x: {
+      offset: true, // a day is a stretch on lines too, so that gaps lie at their place in it
       grid: { display: false },
       border: { color: palette.of("line") },
       ticks: { maxRotation: 0, autoSkipPadding: 10, padding: 4 },
@@ -177,6 +215,7 @@ function draw(canvas, chart) {
         label: series.label,
         data: series.data,
         role: series.role,
+        reckoned: series.reckoned,
         product: palette.product,
       })),
     },
@@ -189,10 +228,11 @@ function draw(canvas, chart) {
       plugins: {
         legend: { display: false },
         tooltip: tooltip(chart, palette),
-        hatching: { days: chart.unknown, colour: palette.of("hatch") },
+        outlines: { card: palette.of("card"), product: palette.product },
+        ground: { unknown: chart.unknown, gaps: chart.gaps, hatch: palette.of("hatch"), wash: palette.of("wash") },
       },
     },
-    plugins: [hatching],
+    plugins: [ground, outlines],
   });
   drawn.set(canvas, made);
   canvas.dataset.ready = "";

@@ -7,7 +7,7 @@ import pytest
 from django.utils import translation
 
 from tests.conftest import hear, make_operation
-from usage.models import Feed, Operation, Product
+from usage.models import Feed, MonthlyUsage, Operation, Product
 from usage.presenting import charts, queries
 
 pytestmark = pytest.mark.django_db
@@ -67,6 +67,16 @@ def test_durations_come_in_hours(operation: Operation) -> None:
     assert daily["series"][0]["data"][0] == 2.5
 
 
+def test_gaps_are_bands_with_words_and_reckoned_days_are_named(heard: Operation) -> None:
+    MonthlyUsage.objects.filter(month=NOVEMBER).update(gaps=[[43_200, 216_000]], reckoned_days=[1, 2])
+    MonthlyUsage.objects.exclude(month=NOVEMBER).update(reckoned_days=[2])
+    daily, total = charts.operation_charts(page(heard, at(5, 13))).values()
+    assert daily["gaps"] == total["gaps"] == [[0.5, 2.5]]
+    assert daily["notes"] == {"1": "No answer for 12 h", "2": "No answer for 24 h", "3": "No answer for 12 h"}
+    assert daily["series"][0]["reckoned"] == [1, 2]
+    assert [series["reckoned"] for series in total["series"]] == [[1, 2], [2]]
+
+
 def test_labels_are_in_the_readers_language(heard: Operation) -> None:
     with translation.override("es"):
         _, total = charts.operation_charts(page(heard, at(5, 14))).values()
@@ -92,7 +102,17 @@ def test_a_sparkline_is_a_path_of_finished_days_and_one_of_today(heard: Operatio
     row = page(heard, at(5, 14)).cards[0].row
     assert charts.sparkline(row) == (
         '<svg class="spark" viewBox="0 0 124 24" aria-hidden="true">'
-        '<path d="M2 24v-24M6 24v-16M10 24v-16M14 24v-8"/><path class="today" d="M18 24v-10"/></svg>'
+        '<path d=""/><path class="reckoned" d="M2 24v-24M6 24v-16M10 24v-16M14 24v-8"/>'
+        '<path class="today" d="M18 24v-10"/></svg>'
+    )
+
+
+def test_reckoned_days_have_a_path_of_their_own_in_the_sparkline(heard: Operation) -> None:
+    row = page(heard, at(5, 14)).cards[0].row
+    row.usage.items_by_day, row.usage.reckoned_days = ["10", "5", "5", "5", "6"], [2, 3, 5]
+    assert charts.sparkline(row) == (
+        '<svg class="spark" viewBox="0 0 124 24" aria-hidden="true"><path d="M2 24v-24M14 24v-12"/>'
+        '<path class="reckoned" d="M6 24v-12M10 24v-12"/><path class="today" d="M18 24v-14"/></svg>'
     )
 
 

@@ -5,7 +5,16 @@ import pytest
 from django.contrib.auth.models import Group
 
 from tests.conftest import hear, make_operation, make_user
-from usage.models import Feed, MonthlyUsage, Operation, OperationQuerySet, Product
+from usage.models import (
+    Certificate,
+    Correction,
+    DailyUsage,
+    Feed,
+    MonthlyUsage,
+    Operation,
+    OperationQuerySet,
+    Product,
+)
 from usage.presenting import queries
 from usage.presenting.figures import Months, ProductMonth, choose_month
 
@@ -156,6 +165,59 @@ def test_today_is_unfinished_and_the_days_without_news_are_missing(operation: Op
     assert (later.unfinished, later.missing, later.unknown_days) == (5, [6], [6])
 
 
+def test_a_gap_lies_at_its_place_in_its_days(operation: Operation) -> None:
+    hear_days(operation, 11, {1: "10", 2: "20"})
+    MonthlyUsage.objects.update(gaps=[[36_000, 43_200], [79_200, 183_600]])
+    row = row_of(operation, at(3, 0, 1))
+    assert row.bands == [(10 / 24, 0.5), (22 / 24, 2.125)]
+    assert row.unheard == {1: 7200 + 7200, 2: 86_400, 3: 3 * 3600}
+
+
+def test_a_day_of_another_length_is_a_day_on_the_chart(operation: Operation) -> None:
+    """In Santiago, 4 April 2026 has 25 hours."""
+    Operation.objects.update(time_zone="America/Santiago")
+    operation.refresh_from_db()
+    hear(operation, "interactions", datetime(2026, 4, 6, 15, tzinfo=UTC), ("Email", "1"))
+    MonthlyUsage.objects.update(gaps=[[3 * 86_400 + 45_000, 3 * 86_400 + 90_000 + 43_200]])
+    row = row_of(operation, datetime(2026, 4, 6, 15, 1, tzinfo=UTC), date(2026, 4, 1))
+    assert row.bands == [(3.5, 4.5)]
+    assert row.unheard == {4: 45_000, 5: 43_200}
+
+
+def test_a_stretch_that_still_runs_is_a_gap_after_two_and_a_half_intervals(operation: Operation) -> None:
+    hear(operation, "interactions", at(4), ("Email", "40"))
+    MonthlyUsage.objects.update(gaps=[])
+    assert row_of(operation, at(4, 12, 12)).bands == []
+    assert row_of(operation, at(6, 12)).bands == [(3.5, 5.5)]
+
+
+def test_answers_that_are_held_are_no_gap(operation: Operation) -> None:
+    hear(operation, "interactions", at(4), ("Email", "40"))
+    MonthlyUsage.objects.update(gaps=[])
+    Feed.objects.filter(api="interactions").update(held_since=at(4, 12, 5))
+    assert row_of(operation, at(4, 18)).bands == []
+    Feed.objects.filter(api="interactions").update(held_since=at(4, 18))
+    assert row_of(operation, at(5)).bands == [(3.5, 3.75)]
+
+
+def test_a_gap_that_runs_ends_with_its_month_and_shows_in_the_next_from_its_beginning(operation: Operation) -> None:
+    hear_days(operation, 10, {30: "300"}, hour=11)
+    hear(operation, "interactions", at(1, 6), ("Email", "7", "2026-11-01"))
+    MonthlyUsage.objects.update(gaps=[])
+    Feed.objects.filter(api="interactions").update(last_good_poll_at=at(30, 12, month=10))
+    assert row_of(operation, at(2), OCTOBER).bands == [(29.5, 31)]
+    assert row_of(operation, at(2)).bands == [(0, 1.5)]
+    MonthlyUsage.objects.update(state="closed", closed_at=at(1))
+    assert row_of(operation, at(2), OCTOBER).bands == []
+
+
+def test_a_day_that_lies_in_a_gap_is_not_unknown_besides(operation: Operation) -> None:
+    hear_days(operation, 11, {1: "10", 5: "50"}, hour=14)
+    MonthlyUsage.objects.update(gaps=[[86_400, 3 * 86_400]], items_by_day=["10", None, None, None, "40"])
+    row = row_of(operation, at(5, 15))
+    assert row.unknown_days == [4]
+
+
 def test_a_month_that_is_over_has_no_unfinished_day(operation: Operation) -> None:
     hear_days(operation, 11, {day: str(day) for day in range(1, 31)})
     row = row_of(operation, at(1, 1, month=12))
@@ -182,6 +244,33 @@ def test_a_card_tells_every_day_so_far(operation: Operation) -> None:
         (4, -5, 25, None, True),
     ]
     assert [day.is_unfinished for day in days] == [False, False, False, True]
+
+
+def test_a_card_says_which_days_are_reckoned_and_how_long_they_went_unheard(operation: Operation) -> None:
+    hear_days(operation, 11, {1: "10", 2: "20", 3: "30"})
+    MonthlyUsage.objects.update(gaps=[[80_000, 90_000]])
+    DailyUsage.objects.filter(day__lte=date(2026, 11, 2)).update(is_reckoned=True)
+    days = queries.operation_page(operation, NOVEMBER, at(4, 0, 1)).cards[0].days
+    assert [(day.is_reckoned, day.unheard) for day in days] == [(True, 6400), (True, 3600), (False, 0)]
+
+
+def test_a_card_has_its_certificate_and_every_correction_in_their_order(operation: Operation) -> None:
+    hear_days(operation, 10, {31: "1000"})
+    october = MonthlyUsage.objects.get(month=OCTOBER)
+    certificate = Certificate.objects.create(
+        usage=october, last_good_poll_at=october.as_of, seconds_unheard=39, pace="unknown"
+    )
+    for items, day in (("1020", 3), ("1030", 4), ("1012", 2)):
+        poll = hear(operation, "interactions", at(day), ("Email", items, "2026-11-01"))
+        Correction.objects.create(usage=october, poll=poll, items=items, seen_at=at(day))
+    row = row_of(operation, at(5), OCTOBER)
+    assert row.certificate == certificate
+    assert [(correction.items, correction.seen_at) for correction in row.corrections] == [
+        (1012, at(2)),
+        (1020, at(3)),
+        (1030, at(4)),
+    ]
+    assert (row_of(operation, at(5)).certificate, row_of(operation, at(5)).corrections) == (None, ())
 
 
 def test_a_day_without_news_yet_is_no_row(operation: Operation) -> None:

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.utils import translation
 
-from usage.models import Interval, Product
+from usage.models import Certificate, Correction, Feed, Interval, MonthlyUsage, Operation, Product
 from usage.presenting import words
 from usage.presenting.figures import Change
 from usage.templatetags.figures import percent
@@ -110,6 +110,100 @@ def test_how_long_something_lasted_is_said_roughly() -> None:
         "24 h",
         "2 days",
     ]
+
+
+def certificate(**given: object) -> Certificate:
+    """Of a month heard last 39 s before its end, Bogotá time."""
+    given = {
+        "last_good_poll_at": datetime(2026, 11, 1, 4, 59, 21, tzinfo=UTC),
+        "seconds_unheard": 39,
+        "pace": "busiest",
+        **given,
+    }
+    return Certificate(**given)
+
+
+CALLS = Product(kind="usage", unit="calls")
+HEARD = "The last good poll was 31 Oct 23:59:21, 39 s before the month ended"
+
+
+@pytest.mark.parametrize(
+    ("product", "given", "sentence"),
+    [
+        (
+            CALLS,
+            {"most_unseen": Decimal("1.2"), "pace_items": Decimal(12), "pace_seconds": 300},
+            f"{HEARD}; at most 2 calls can have gone unseen since, at the pace of the busiest stretch of the day "
+            "before it (12 calls in 5 min).",
+        ),
+        (
+            CALLS,
+            {"most_unseen": Decimal("0.01"), "pace": "mean", "pace_items": Decimal(7), "pace_seconds": 2_592_000},
+            f"{HEARD}; at most 1 can have gone unseen since, at the pace of the month's mean (7 calls in 30 days).",
+        ),
+        (
+            Product(kind="usage", unit="seconds"),
+            {"most_unseen": Decimal("61.5"), "pace_items": Decimal(300), "pace_seconds": 119},
+            f"{HEARD}; at most 1 min 02 s can have gone unseen since, at the pace of the busiest stretch of the day "
+            "before it (5 min 00 s in 119 s).",
+        ),
+        (CALLS, {"pace": "unknown"}, f"{HEARD}; what was used since is not known."),
+        (Product(kind="licences"), {"pace": "unknown"}, f"{HEARD}."),
+        (
+            Product(kind="licences"),
+            {"pace": "unknown", "seconds_unheard": 25_300},
+            "The last good poll was 31 Oct 23:59:21, 7 h before the month ended.",
+        ),
+    ],
+)
+def test_a_certificate_is_one_sentence(product: Product, given: dict[str, object], sentence: str) -> None:
+    assert words.certificate(certificate(**given), product, BOGOTA) == sentence
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence"),
+    [
+        ("en", "On 3 December the vendor said 5,012 instead of 5,000; the closed figure stands."),
+        ("es", "El 3 de diciembre el proveedor dijo 5.012 en vez de 5.000; la cifra cerrada queda como está."),
+    ],
+)
+def test_a_correction_stands_beside_the_closed_figure(language: str, sentence: str) -> None:
+    correction = Correction(items=Decimal("5012.0000"), seen_at=datetime(2026, 12, 4, 4, 59, tzinfo=UTC))
+    with translation.override(language):
+        assert words.correction(correction, MonthlyUsage(items=Decimal(5000)), CALLS, BOGOTA) == sentence
+
+
+@pytest.mark.parametrize(
+    ("counts", "set_", "other"), [("month", "month to date", "the day"), ("day", "the day", "month to date")]
+)
+def test_a_feed_that_behaves_otherwise_than_it_is_set_says_what_to_do(counts: str, set_: str, other: str) -> None:
+    assert words.contrary(Feed(counts=counts, contrary_midnights=2)) == (
+        f"At the last 2 midnights its figures behaved as if they counted {other}, not {set_}. If they do, an "
+        f"administrator sets “figures count” to “{other}”."
+    )
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "between", "is_warned"),
+    [
+        (-50, 250, "23:59:10 and 00:04:10", False),
+        (200, 500, "00:03:20 and 00:08:20", False),
+        (301, 600, "00:05:01 and 00:10:00", True),
+        (-600, -301, "23:50:00 and 23:54:59", True),
+        (-18_050, -17_750, "18:59:10 and 19:04:10", True),
+        (18_000, 18_300, "05:00:00 and 05:05:00", True),
+    ],
+)
+def test_where_the_vendors_month_begins_is_told_and_warned_about_away_from_midnight(
+    after: int, before: int, between: str, is_warned: bool
+) -> None:
+    seen = Operation(reset_after=after, reset_before=before)
+    assert words.vendors_month(seen) == f"The vendor's month was seen to begin between {between} in America/Bogota."
+    assert bool(words.other_zone(seen)) == is_warned
+
+
+def test_nothing_is_told_of_the_vendors_month_until_its_beginning_was_seen() -> None:
+    assert words.vendors_month(Operation()) == words.other_zone(Operation()) == ""
 
 
 @pytest.mark.parametrize(

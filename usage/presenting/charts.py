@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.utils.formats import date_format
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -33,24 +33,23 @@ def slot(product: Product) -> int:
 
 
 def sparkline(row: ProductMonth) -> SafeString:
-    """Bars day by day, the unfinished one in a paler path. A day of nothing is a tick, an unknown one is bare."""
+    """Bars day by day, the reckoned and the unfinished ones in paler paths. A day of nothing is a tick, an unknown
+    one is bare.
+    """
     days = row.usage.items_by_day
     highest = max((float(items) for items in days if items is not None), default=0) or 1
-    finished, unfinished = [], ""
+    paths: dict[str, list[str]] = {"": [], "reckoned": [], "today": []}
     for number, items in enumerate(days, start=1):
         if items is None:
             continue
         height = max(1, round(float(items) / highest * HEIGHT))
-        if number == row.unfinished:
-            unfinished = f"M{number * PITCH - 2} {HEIGHT}v-{height}"
-        else:
-            finished.append(f"M{number * PITCH - 2} {HEIGHT}v-{height}")
-    today = format_html('<path class="today" d="{}"/>', unfinished) if unfinished else ""
+        look = "today" if number == row.unfinished else "reckoned" if number in row.usage.reckoned_days else ""
+        paths[look].append(f"M{number * PITCH - 2} {HEIGHT}v-{height}")
     return format_html(
         '<svg class="spark{}" viewBox="0 0 124 24" aria-hidden="true"><path d="{}"/>{}</svg>',
         "" if row.product.is_usage else " gauge",
-        "".join(finished),
-        today,
+        "".join(paths.pop("")),
+        format_html_join("", '<path class="{}" d="{}"/>', ((look, "".join(d)) for look, d in paths.items() if d)),
     )
 
 
@@ -74,6 +73,7 @@ def daily(row: ProductMonth) -> Chart:
             "role": "items",
             "label": _("Use in a day"),
             "data": _filled(amounts(row.usage.items_by_day), month, row.product),
+            "reckoned": row.usage.reckoned_days,
         }
     ]
     if row.licences:
@@ -91,6 +91,7 @@ def month_to_date(card: Card) -> Chart:
             "role": "total",
             "label": words.month_name(month),
             "data": _filled(amounts(row.usage.to_date_by_day), month, row.product),
+            "reckoned": row.usage.reckoned_days,
         }
     ]
     if row.before:
@@ -99,6 +100,7 @@ def month_to_date(card: Card) -> Chart:
                 "role": "before",
                 "label": words.month_name(row.before.month),
                 "data": _filled(amounts(row.before.to_date_by_day), month, row.product),
+                "reckoned": row.before.reckoned_days,
             }
         )
     return _chart("line", row, series, unknown=row.missing)
@@ -111,7 +113,9 @@ def _chart(kind: str, row: ProductMonth, series: list[Chart], *, unknown: list[i
         "series": series,
         "unfinished": row.unfinished,
         "unknown": unknown,
-        "unfinishedLabel": _("unfinished"),
+        "gaps": [[round(began, 4), round(ended, 4)] for began, ended in row.bands],
+        "notes": {str(day): words.unheard(seconds) for day, seconds in row.unheard.items()},
+        **_labels(),
         **_scale_of(row.product),
     }
 
@@ -132,10 +136,11 @@ def comparison(rows: Sequence[ProductMonth]) -> Chart:
             "data": _filled(
                 amounts(row.usage.to_date_by_day if product.is_usage else row.usage.items_by_day), month, product
             ),
+            "reckoned": row.usage.reckoned_days,
         }
         for number, row in enumerate(rows[:SERIES], start=1)
     ]
-    return {"type": "line", **_days_of(month), "series": series, "unknown": [], **_scale_of(product)}
+    return {"type": "line", **_days_of(month), "series": series, **_labels(), **_scale_of(product)}
 
 
 # Parts
@@ -147,6 +152,11 @@ def _days_of(month: date) -> Chart:
         "labels": [str(day.day) for day in days],
         "titles": [date_format(day, _("l j F")) for day in days],
     }
+
+
+def _labels() -> Chart:
+    """What a tooltip says of a day that is not like the others."""
+    return {"unfinishedLabel": _("unfinished"), "reckonedLabel": _("reckoned")}
 
 
 def _scale_of(product: Product) -> Chart:

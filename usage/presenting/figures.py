@@ -6,13 +6,15 @@ Days are numbers of their month, from 1. Figures stay decimals.
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
+from math import ceil
+from zoneinfo import ZoneInfo
 
-from usage.models import Feed, MonthlyUsage, Operation, Product
+from usage.models import GAP_INTERVALS, Certificate, Correction, Feed, MonthlyUsage, Operation, Product
 from usage.wolkvox.catalogue import APIS
 
 Amounts = Sequence[Decimal | None]
@@ -59,12 +61,28 @@ def choose_month(asked: date | None, known: Iterable[date], today: date) -> Mont
     return Months(asked or default, known, default)
 
 
+def month_after(month: date) -> date:
+    return month + timedelta(days=length_of(month))
+
+
 def month_before(month: date) -> date:
     return (month - timedelta(days=1)).replace(day=1)
 
 
 def length_of(month: date) -> int:
     return calendar.monthrange(month.year, month.month)[1]
+
+
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """The instant at which a day begins in a zone. In UTC, so that a difference of two is the time that passed."""
+    return datetime.combine(day, time.min, tzinfo=zone).astimezone(UTC)
+
+
+def days_since(month: date, at: datetime, zone: ZoneInfo) -> float:
+    """An instant's place in its month, in days of the zone: 9.5 is noon of the 10th, however long that day is."""
+    day = at.astimezone(zone).date()
+    begin, end = midnight(day, zone), midnight(day + timedelta(days=1), zone)
+    return (day - month).days + (at - begin) / (end - begin)
 
 
 # A product's month in an operation
@@ -116,6 +134,7 @@ class ProductMonth:
     licences_before: Decimal | None
     feed: Feed | None
     now: datetime
+    corrections: Sequence[Correction] = ()
 
     @cached_property
     def has_ended(self) -> bool:
@@ -146,6 +165,11 @@ class ProductMonth:
         return per_licence(self.before.items, self.licences_before) if self.before else None
 
     @property
+    def certificate(self) -> Certificate | None:
+        """As the operation's page fetched it with the month."""
+        return getattr(self.usage, "certificate", None)
+
+    @property
     def days_so_far(self) -> int:
         """How many days of the month have begun."""
         last = length_of(self.usage.month)
@@ -153,7 +177,7 @@ class ProductMonth:
 
     @property
     def missing(self) -> list[int]:
-        """The days before today of which nothing is known."""
+        """The days before today of which nothing is known, but for those of a gap."""
         return self._unknown(self.usage.to_date_by_day if self.product.is_usage else self.usage.items_by_day)
 
     @property
@@ -163,7 +187,40 @@ class ProductMonth:
 
     def _unknown(self, by_day: Sequence[str | None]) -> list[int]:
         days = self.days_so_far if self.has_ended else self.days_so_far - 1
-        return [day for day in range(1, days + 1) if at(by_day, day) is None]
+        unknown = [day for day in range(1, days + 1) if at(by_day, day) is None]
+        return [day for day in unknown if not any(began <= day - 1 and day <= ended for began, ended in self.bands)]
+
+    @cached_property
+    def gaps(self) -> list[tuple[datetime, datetime]]:
+        """The month's stretches without a good poll, the one that still runs among them."""
+        zone = self.operation.zone
+        begin, end = midnight(self.usage.month, zone), midnight(month_after(self.usage.month), zone)
+        gaps = [
+            (begin + timedelta(seconds=began), begin + timedelta(seconds=ended)) for began, ended in self.usage.gaps
+        ]
+        heard = self.feed.last_good_poll_at if self.feed else None
+        if self.feed and heard and not self.usage.is_closed:
+            until = self.feed.held_since or self.now  # what is held was heard
+            if until - heard > self.feed.pace * GAP_INTERVALS:
+                gaps.append((max(heard, begin), min(until, end)))
+        return [(began, ended) for began, ended in gaps if began < ended]
+
+    @cached_property
+    def bands(self) -> list[tuple[float, float]]:
+        """Where the gaps lie, in days since the month began."""
+        month, zone = self.usage.month, self.operation.zone
+        return [(days_since(month, began, zone), days_since(month, ended, zone)) for began, ended in self.gaps]
+
+    @cached_property
+    def unheard(self) -> dict[int, int]:
+        """Seconds that lie in gaps, by the day; days without any are left out."""
+        seconds: dict[int, int] = {}
+        for (began, ended), (first, last) in zip(self.gaps, self.bands, strict=True):
+            for number in range(int(first) + 1, ceil(last) + 1):
+                day = self.usage.month + timedelta(days=number - 1)
+                begin, end = (midnight(day + timedelta(days=n), self.operation.zone) for n in (0, 1))
+                seconds[number] = seconds.get(number, 0) + round((min(ended, end) - max(began, begin)).total_seconds())
+        return seconds
 
 
 def has_ended(month: date, operation: Operation, now: datetime) -> bool:
@@ -222,8 +279,13 @@ def product_months(
     operations: dict[int, Operation],
     of_feeds: Iterable[Feed],
     now: datetime,
+    *,
+    corrections: Mapping[int, Sequence[Correction]] | None = None,
 ) -> list[ProductMonth]:
-    """The rows of `month`, put beside those of the month before; each of `usages` with its product."""
+    """The rows of `month`, put beside those of the month before; each of `usages` with its product.
+
+    `corrections` are by the id of the monthly row.
+    """
     found = {(row.operation_id, row.product_id, row.month): row for row in usages}
     feed_of = {(feed.operation_id, feed.api): feed for feed in of_feeds}
     before = month_before(month)
@@ -243,6 +305,7 @@ def product_months(
                 licences_before=past_licences.items if past_licences else None,
                 feed=feed_of.get((operation_id, usage.product.api)),
                 now=now,
+                corrections=(corrections or {}).get(usage.pk, ()),
             )
         )
     return sorted(rows, key=lambda row: (ORDER[row.product.api], row.product.name, row.product.pk))

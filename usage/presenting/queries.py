@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from django.db.models import F, Q, QuerySet
 
-from usage.models import DailyUsage, Feed, MonthlyUsage, Operation, OperationQuerySet, Product
+from usage.models import Correction, DailyUsage, Feed, MonthlyUsage, Operation, OperationQuerySet, Product
 
 from . import feeds
 from .feeds import Health
@@ -119,7 +119,7 @@ def overview(operations: OperationQuerySet, month: date, now: datetime) -> Overv
 
 @dataclass(frozen=True)
 class Day:
-    """A day of a usage product; without `as_of` nothing is known of it."""
+    """A day of a usage product; without `as_of` nothing is known of it. For `unheard` seconds it had no good poll."""
 
     day: date
     items: Decimal | None = None
@@ -127,7 +127,9 @@ class Day:
     licences: Decimal | None = None
     as_of: datetime | None = None
     is_restated: bool = False
+    is_reckoned: bool = False
     is_unfinished: bool = False
+    unheard: int = 0
 
 
 @dataclass(frozen=True)
@@ -157,9 +159,9 @@ class OperationPage:
 def operation_page(operation: Operation, month: date, now: datetime) -> OperationPage:
     """One operation's month: three queries, whatever the number of products."""
     itself = Operation.objects.filter(pk=operation.pk)
-    usages = usages_of((month, month_before(month)), itself).select_related("product")
+    usages, corrections = with_corrections(usages_of((month, month_before(month)), itself))
     of_feeds = feeds_of(itself)
-    rows = product_months(usages, month, {operation.pk: operation}, of_feeds, now)
+    rows = product_months(usages, month, {operation.pk: operation}, of_feeds, now, corrections=corrections)
     days: defaultdict[int, dict[date, DailyUsage]] = defaultdict(dict)
     for day in DailyUsage.objects.filter(
         operation=operation, day__range=(month, month.replace(day=length_of(month)))
@@ -174,17 +176,32 @@ def operation_page(operation: Operation, month: date, now: datetime) -> Operatio
     )
 
 
+def with_corrections(usages: QuerySet[MonthlyUsage]) -> tuple[list[MonthlyUsage], dict[int, list[Correction]]]:
+    """The rows with their products and certificates, and the corrections by the row's id, in one query.
+
+    The join repeats a row that has several corrections: they are few, and a prefetch would be a query on every page.
+    """
+    joined = usages.select_related("product", "certificate").annotate(
+        corrected_items=F("corrections__items"), corrected_at=F("corrections__seen_at")
+    )
+    found, corrections = {}, defaultdict(list)
+    for usage in joined.order_by("corrections__seen_at", "corrections__id"):
+        found[usage.pk] = usage
+        if usage.corrected_at:
+            corrections[usage.pk].append(Correction(items=usage.corrected_items, seen_at=usage.corrected_at))
+    return list(found.values()), corrections
+
+
 def card_days(row: ProductMonth, days: dict[int, dict[date, DailyUsage]]) -> list[Day]:
     """Every day so far, known or not; today only once there is news of it."""
     its, licences = days[row.product.pk], days[row.product.licensed_by_id or 0]
     so_far = [row.usage.month.replace(day=number) for number in range(1, row.days_so_far + 1)]
     if not row.has_ended and so_far[-1] not in its:
         so_far.pop()
-    return [_day(day, its, licences, is_unfinished=day.day == row.unfinished) for day in so_far]
+    return [_day(row, day, its.get(day), licences.get(day)) for day in so_far]
 
 
-def _day(day: date, its: dict[date, DailyUsage], licences: dict[date, DailyUsage], *, is_unfinished: bool) -> Day:
-    known, gauge = its.get(day), licences.get(day)
+def _day(row: ProductMonth, day: date, known: DailyUsage | None, gauge: DailyUsage | None) -> Day:
     return Day(
         day=day,
         items=known.items if known else None,
@@ -192,7 +209,9 @@ def _day(day: date, its: dict[date, DailyUsage], licences: dict[date, DailyUsage
         licences=gauge.items if gauge else None,
         as_of=known.as_of if known else None,
         is_restated=bool(known and known.is_restated),
-        is_unfinished=is_unfinished,
+        is_reckoned=bool(known and known.is_reckoned),
+        is_unfinished=day.day == row.unfinished,
+        unheard=row.unheard.get(day.day, 0),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from zoneinfo import ZoneInfo
 
 from django.utils.formats import date_format, number_format
@@ -12,11 +12,25 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
-from usage.models import FAULT, GOOD, SUPERSEDED, TOKEN_UNREADABLE, Product
+from usage.models import (
+    FAULT,
+    GOOD,
+    SUPERSEDED,
+    TOKEN_UNREADABLE,
+    Certificate,
+    Correction,
+    Feed,
+    MonthlyUsage,
+    Operation,
+    Product,
+)
 from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.errors import OUTCOMES
 
 DURATION = "seconds"
+
+NEAR_MIDNIGHT = 5 * 60
+"""Seconds by which a vendor's month may begin beside midnight without a word about it."""
 
 # Figures
 
@@ -123,6 +137,101 @@ def stretch(seconds: int) -> str:
     return _("%(minutes)s min") % {"minutes": number(max(1, round(seconds / 60)))}
 
 
+def span(seconds: int) -> str:
+    """A stretch of which seconds count: 39 s; from two minutes on as any other."""
+    return _("%(seconds)s s") % {"seconds": number(seconds)} if seconds < 120 else stretch(seconds)
+
+
+def unheard(seconds: int) -> str:
+    """What a day's gaps come to."""
+    return _("No answer for %(length)s") % {"length": stretch(seconds)}
+
+
+# Closed months
+
+
+def certificate(certificate: Certificate, product: Product, zone: ZoneInfo) -> str:
+    """What a closed figure stands on, in a sentence. Of a gauge there is nothing that can have gone unseen."""
+    there = certificate.last_good_poll_at.astimezone(zone)
+    parts = {"time": date_format(there, "j M H:i:s"), "span": span(certificate.seconds_unheard)}
+    if not product.is_usage:
+        return _("The last good poll was %(time)s, %(span)s before the month ended.") % parts
+    if certificate.most_unseen is None:
+        return (
+            _("The last good poll was %(time)s, %(span)s before the month ended; what was used since is not known.")
+            % parts
+        )
+    parts |= {"most": bound(certificate.most_unseen, product), "pace": pace(certificate, product)}
+    return (
+        _(
+            "The last good poll was %(time)s, %(span)s before the month ended; at most %(most)s can have gone unseen "
+            "since, at the pace of %(pace)s."
+        )
+        % parts
+    )
+
+
+def bound(most: Decimal, product: Product) -> str:
+    """Rounded up to a whole amount, as a bound may be. Units are plurals, so one goes without."""
+    whole = most.to_integral_value(ROUND_CEILING)
+    return figure(whole, product) if whole == 1 else amount(whole, product)
+
+
+def pace(certificate: Certificate, product: Product) -> str:
+    """The busiest stretch of the day before it: 15 interactions in 5 min."""
+    name = certificate.get_pace_display()
+    if certificate.pace_items is None or not certificate.pace_seconds:
+        return name
+    parts = {"name": name, "items": amount(certificate.pace_items, product), "span": span(certificate.pace_seconds)}
+    return _("%(name)s (%(items)s in %(span)s)") % parts
+
+
+def correction(correction: Correction, usage: MonthlyUsage, product: Product, zone: ZoneInfo) -> str:
+    return _("On %(day)s the vendor said %(said)s instead of %(closed)s; the closed figure stands.") % {
+        "day": date_format(correction.seen_at.astimezone(zone), _("j F")),
+        "said": figure(correction.items, product),
+        "closed": figure(usage.items, product),
+    }
+
+
+# How an operation behaves
+
+
+def contrary(feed: Feed) -> str:
+    """That a feed's figures behave otherwise than it is set, and what to do about it."""
+    other = Feed.Counts.MONTH if feed.counts == Feed.Counts.DAY else Feed.Counts.DAY
+    return _(
+        "At the last %(number)s midnights its figures behaved as if they counted %(other)s, not %(set)s. "
+        "If they do, an administrator sets “figures count” to “%(other)s”."
+    ) % {"number": feed.contrary_midnights, "other": other.label, "set": feed.get_counts_display()}
+
+
+def vendors_month(operation: Operation) -> str:
+    """When the vendor was seen to begin its months; empty until that was seen."""
+    if operation.reset_after is None or operation.reset_before is None:
+        return ""
+    return _("The vendor's month was seen to begin between %(after)s and %(before)s in %(zone)s.") % {
+        "after": clock(operation.reset_after),
+        "before": clock(operation.reset_before),
+        "zone": operation.time_zone,
+    }
+
+
+def other_zone(operation: Operation) -> str:
+    """A warning where the vendor's months begin away from the operation's midnight; else empty."""
+    if operation.reset_after is None or operation.reset_before is None:
+        return ""
+    if operation.reset_after - NEAR_MIDNIGHT <= 0 <= operation.reset_before + NEAR_MIDNIGHT:
+        return ""
+    return _("Midnight is not among that: the time zone may be another one, or the vendor's months begin elsewhere.")
+
+
+def clock(seconds: int) -> str:
+    """Seconds from midnight as a time of day; what is before midnight, of the evening before."""
+    minutes, second = divmod(seconds % 86400, 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"
+
+
 # Outcomes
 
 
@@ -188,11 +297,20 @@ _COLUMNS = {
     "items_per_licence": gettext_noop("Items divided by licences."),
     "monthly.state": gettext_noop("open, closing or closed; a closed month never changes."),
     "daily.state": gettext_noop(
-        "gap: what the day used is unknown. unfinished: the day was not over. restated: a figure fell. "
-        "complete: none of these."
+        "gap: what the day used is unknown. unfinished: the day was not over. reckoned: its share of what a stretch "
+        "without an answer used. restated: a figure fell. complete: none of these."
     ),
     "as_of": gettext_noop("When the last good poll behind the figure was."),
     "gap_seconds": gettext_noop("Seconds of the month without a good poll."),
+    "seconds_unheard": gettext_noop(
+        "Of a closed month, the seconds from its last good poll to its end, as the vendor ended it."
+    ),
+    "most_unseen": gettext_noop("The most that can have been used in them; empty where no pace is known."),
+    "answer": gettext_noop("The SHA-256 of the answer that the closed figure stands on."),
+    "correction": gettext_noop(
+        "The items that the vendor last told for the month after its closing; empty where it told none. "
+        "The closed figure stands."
+    ),
     "vendor_date": gettext_noop("The date that the vendor wrote, as it came."),
     "first_seen": gettext_noop("When the vendor was first seen telling this figure."),
     "last_seen": gettext_noop("When it was last seen telling it."),

@@ -25,14 +25,19 @@ for function in (
     words.month_name,
     words.month_year,
     words.number,
+    words.other_zone,
     words.signed,
     words.stretch,
+    words.unheard,
     words.unit,
+    words.vendors_month,
     charts.slot,
 ):
     register.filter(function.__name__, function)
 
 register.simple_tag(charts.sparkline, name="sparkline")
+register.simple_tag(words.certificate, name="certificate")
+register.simple_tag(words.correction, name="correction")
 
 
 @register.filter
