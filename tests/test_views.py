@@ -478,6 +478,19 @@ def test_status_says_that_the_vendor_answers_for_another_operation(
     assert "The vendor has answered for “Lima” here, and for “Bogotá” before" in text(client.get("/status/"))
 
 
+def test_status_says_what_counts_otherwise_than_it_is_set_and_where_the_vendors_month_begins(
+    client: Client, sign_in: SignIn, filled: Operation
+) -> None:
+    Feed.objects.filter(api="interactions").update(contrary_midnights=2)
+    Operation.objects.update(reset_after=-18_050, reset_before=-17_750)
+    sign_in("Managers")
+    shown = text(client.get("/status/"))
+    assert "1 feed seems to count something other than it is set to" in shown
+    assert "an administrator sets “figures count” to “the day”." in shown
+    assert "seen to begin between 18:59:10 and 19:04:10 in America/Bogota." in shown
+    assert "the time zone may be another one" in shown
+
+
 def test_an_empty_start_says_what_to_do_and_who_does_it(client: Client) -> None:
     client.force_login(make_user("manager", "Managers"))
     assert "An administrator adds operations" in text(client.get("/"))

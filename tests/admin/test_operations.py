@@ -301,3 +301,14 @@ def test_the_list_says_how_each_operation_is_and_costs_the_same_for_many(
         admin.get(LIST)
     with django_assert_num_queries(12):
         admin.get(page(operation))
+
+
+def test_how_the_vendor_behaves_is_shown_with_what_to_do(admin: Client, operation: Operation) -> None:
+    shown = unescape(admin.get(page(operation)).content.decode())
+    assert "seen to begin" not in shown
+    assert "behaved as if" not in shown
+    operation.feeds.filter(api="interactions").update(contrary_midnights=2)
+    Operation.objects.update(reset_after=18_000, reset_before=18_300)
+    shown = unescape(admin.get(page(operation)).content.decode())
+    assert "seen to begin between 05:00:00 and 05:05:00 in America/Bogota. Midnight is not among that" in shown
+    assert "an administrator sets “figures count” to “the day”." in shown

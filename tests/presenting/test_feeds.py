@@ -74,6 +74,23 @@ def test_nothing_is_trouble_where_polling_is_switched_off(operation: Operation) 
     assert (off.state, off.is_trouble) == (State.OFF, False)
 
 
+def test_a_feed_whose_answers_are_held_is_told_and_no_trouble(operation: Operation) -> None:
+    held = state(operation, last_good_poll_at=NOW - timedelta(hours=9), held_since=NOW - timedelta(hours=8))
+    assert held.sentence == "Waits until the old month and the new one can be told apart"
+    assert (held.state, held.is_trouble, held.tone) == (State.HELD, False, "quiet")
+    health = feeds.health_of(operation, [held.feed], NOW)
+    assert (health.is_told, health.is_trouble) == (True, False)
+
+
+def test_a_feed_that_behaves_otherwise_than_it_is_set_waits_for_an_administrator(operation: Operation) -> None:
+    make_operation("Arauca")
+    assert not state(operation, contrary_midnights=1).contrary
+    Feed.objects.filter(operation=operation, api="interactions").update(contrary_midnights=2)
+    status = feeds.status(Operation.objects.all(), NOW)
+    assert status.operations[0].operation == operation
+    assert status.contrary == 1
+
+
 def test_health_is_the_worst_feed_and_counts_other_trouble_once(operation: Operation) -> None:
     polled = [Feed(api=api, interval=5, is_enabled=True, last_good_poll_at=NOW) for api in ("a", "b", "c", "d")]
     polled[1].failing_since, polled[1].failing_outcome = NOW - timedelta(hours=1), "maintenance"

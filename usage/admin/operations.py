@@ -77,7 +77,10 @@ class FeedInline(admin.TabularInline):  # type: ignore[type-arg]
 
     @admin.display(description=_("state"))
     def state(self, feed: Feed) -> str:
-        return feeds.state_of(feed, feed.operation, timezone.now()).sentence if feed.is_enabled else NOTHING
+        if not feed.is_enabled:
+            return NOTHING
+        state = feeds.state_of(feed, feed.operation, timezone.now())
+        return f"{state.sentence}. {state.contrary}" if state.contrary else state.sentence
 
     @admin.display(description=_("last good poll"))
     def heard(self, feed: Feed) -> str:
@@ -104,11 +107,11 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_fields(self, request: HttpRequest, obj: Operation | None = None) -> list[Any]:
         fields = ["name", "slug", "server", "token", "time_zone", "is_active", "groups"]
-        return [*fields, "vendor_name", "other_name"] if obj else fields
+        return [*fields, "vendor_name", "other_name", "vendors_month"] if obj else fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: Operation | None = None) -> list[str]:
         """Closed months carry the slug in their CSV, so it stands once there are figures."""
-        return ["vendor_name", "other_name", *(["slug"] if obj and is_polled(obj) else [])]
+        return ["vendor_name", "other_name", "vendors_month", *(["slug"] if obj and is_polled(obj) else [])]
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Operation | None = None) -> dict[str, Sequence[str]]:
         return {} if obj else {"slug": ["name"]}
@@ -151,6 +154,10 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("another name at the vendor"))
     def other_name(self, operation: Operation) -> str:
         return operation.other_vendor_name or NOTHING
+
+    @admin.display(description=_("the vendor's month"))
+    def vendors_month(self, operation: Operation) -> str:
+        return f"{words.vendors_month(operation)} {words.other_zone(operation)}".strip() or NOTHING
 
     # What is written
 

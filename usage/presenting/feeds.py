@@ -17,6 +17,9 @@ from . import words
 STALLED_AFTER = timedelta(minutes=10)
 """How long a feed may be overdue before polling as a whole counts as stalled."""
 
+CONTRARY_MIDNIGHTS = 2
+"""At how many midnights in a row a feed must behave otherwise than it is set before that is said."""
+
 
 class State(StrEnum):
     """Worst first."""
@@ -24,6 +27,7 @@ class State(StrEnum):
     FAILING = "failing"
     STALE = "stale"
     RATIONED = "rationed"
+    HELD = "held"
     WAITING = "waiting"
     OFF = "off"
     GOOD = "good"
@@ -68,6 +72,7 @@ class FeedState:
             until = self._moment(self.feed.next_due_at)
             return _("Waits until %(time)s: the day's calls run short") % {"time": until}
         return {
+            State.HELD: _("Waits until the old month and the new one can be told apart"),
             State.WAITING: _("First figures are on their way"),
             State.OFF: _("Polling is switched off"),
             State.GOOD: _("Good"),
@@ -79,6 +84,11 @@ class FeedState:
         if self.waits:
             return _("An administrator has to act.")
         return _("It is tried again by itself.") if self.state in (State.FAILING, State.RATIONED) else ""
+
+    @property
+    def contrary(self) -> str:
+        """What to do about figures that behave otherwise than the feed is set; empty where they don't."""
+        return words.contrary(self.feed) if self.feed.contrary_midnights >= CONTRARY_MIDNIGHTS else ""
 
     @property
     def rank(self) -> tuple[bool, int, datetime]:
@@ -96,6 +106,8 @@ def state_of(feed: Feed, operation: Operation, now: datetime) -> FeedState:
         state = State.FAILING
     elif feed.waits_for_quota and feed.next_due_at and feed.next_due_at > now:
         state = State.RATIONED
+    elif feed.held_since:
+        state = State.HELD
     elif feed.last_good_poll_at is None:
         state = State.WAITING
     elif now - feed.last_good_poll_at > feed.pace * GAP_INTERVALS:
@@ -135,7 +147,7 @@ def health_of(operation: Operation, feeds: Iterable[Feed], now: datetime) -> Hea
     feeds = list(feeds)
     heard = max((feed.last_good_poll_at for feed in feeds if feed.last_good_poll_at), default=None)
     states = [state_of(feed, operation, now) for feed in feeds if feed.is_enabled]
-    telling = [state for state in states if state.is_trouble or state.state == State.OFF or not heard]
+    telling = [state for state in states if state.is_trouble or state.state in (State.HELD, State.OFF) or not heard]
     worst = min(telling, key=lambda state: state.rank, default=None)
     others = [state for state in states if state.is_trouble and worst and not _is_same(state, worst)]
     return Health(worst, len(others), heard)
@@ -195,7 +207,7 @@ class OperationStatus:
     @property
     def urgency(self) -> tuple[bool, bool, bool]:
         """What an administrator must look at comes first, then other trouble."""
-        waits = self.is_another or any(row.state.waits for row in self.rows)
+        waits = self.is_another or any(row.state.waits or row.state.contrary for row in self.rows)
         return not waits, not any(row.state.is_trouble for row in self.rows), not self.is_another
 
     @property
@@ -217,6 +229,11 @@ class Status:
         """Worst first."""
         states = [row.state for status in self.operations for row in status.rows if row.state.is_trouble]
         return sorted(states, key=lambda state: state.rank)
+
+    @property
+    def contrary(self) -> int:
+        """How many feeds behave otherwise than they are set."""
+        return sum(bool(row.state.contrary) for status in self.operations for row in status.rows)
 
 
 def status(operations: OperationQuerySet, now: datetime) -> Status:
