@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 from tests.conftest import hear, make_operation
 from usage.collecting import closing
 from usage.collecting.rebuilding import rebuild
-from usage.models import Feed, MonthlyUsage, Operation, Product, Snapshot
+from usage.models import Certificate, Correction, Feed, MonthlyUsage, Operation, Product, Snapshot
 from usage.presenting import reports
 
 pytestmark = pytest.mark.django_db
@@ -66,7 +66,7 @@ def told(operation: Operation) -> Operation:
 def test_the_columns_are_those_of_the_contract() -> None:
     assert {name: ", ".join(columns) for name, columns in reports.COLUMNS.items()} == {
         "monthly": "month, operation, api, product, kind, items, highest, lowest, licences, items_per_licence, state, "
-        "as_of, gap_seconds",
+        "as_of, gap_seconds, seconds_unheard, most_unseen, answer, correction",
         "daily": "day, operation, api, product, kind, items, month_to_date, licences, state, as_of",
         "snapshots": "operation, api, product, vendor_date, items, first_seen, last_seen, poll",
     }
@@ -75,21 +75,60 @@ def test_the_columns_are_those_of_the_contract() -> None:
 def test_monthly(told: Operation) -> None:
     gauge, usage = gap_seconds("interaction_licenses"), gap_seconds("interactions")
     assert body("monthly") == text(
-        "month,operation,api,product,kind,items,highest,lowest,licences,items_per_licence,state,as_of,gap_seconds",
-        f"2026-11,bogot-norte,interaction_licenses,Licences,licences,30,32,30,,,open,2026-11-04T09:00:02-05:00,{gauge}",
-        f"2026-11,bogot-norte,interactions,Email,usage,1234.25,120.5,120.5,30,41.1417,open,2026-11-04T10:00:02-05:00,{usage}",
-        f"2026-11,bogot-norte,interactions,Facebook,usage,7,1,1,30,0.2333,open,2026-11-04T10:00:02-05:00,{usage}",
+        "month,operation,api,product,kind,items,highest,lowest,licences,items_per_licence,state,as_of,gap_seconds,"
+        "seconds_unheard,most_unseen,answer,correction",
+        f"2026-11,bogot-norte,interaction_licenses,Licences,licences,30,32,30,,,open,2026-11-04T09:00:02-05:00,{gauge},,,,",
+        f"2026-11,bogot-norte,interactions,Email,usage,1234.25,120.5,120.5,30,41.1417,open,2026-11-04T10:00:02-05:00,{usage},,,,",
+        f"2026-11,bogot-norte,interactions,Facebook,usage,7,1,1,30,0.2333,open,2026-11-04T10:00:02-05:00,{usage},,,,",
     )
 
 
 def test_monthly_for_a_spanish_excel(told: Operation) -> None:
     gauge, usage = gap_seconds("interaction_licenses"), gap_seconds("interactions")
     assert body("monthly", dialect="excel-es") == "\ufeff" + text(
-        "month;operation;api;product;kind;items;highest;lowest;licences;items_per_licence;state;as_of;gap_seconds",
-        f"11/2026;bogot-norte;interaction_licenses;Licences;licences;30;32;30;;;open;04/11/2026 09:00:02;{gauge}",
-        f"11/2026;bogot-norte;interactions;Email;usage;1234,25;120,5;120,5;30;41,1417;open;04/11/2026 10:00:02;{usage}",
-        f"11/2026;bogot-norte;interactions;Facebook;usage;7;1;1;30;0,2333;open;04/11/2026 10:00:02;{usage}",
+        "month;operation;api;product;kind;items;highest;lowest;licences;items_per_licence;state;as_of;gap_seconds;"
+        "seconds_unheard;most_unseen;answer;correction",
+        f"11/2026;bogot-norte;interaction_licenses;Licences;licences;30;32;30;;;open;04/11/2026 09:00:02;{gauge};;;;",
+        "11/2026;bogot-norte;interactions;Email;usage;1234,25;120,5;120,5;30;41,1417;open;04/11/2026 10:00:02;"
+        f"{usage};;;;",
+        f"11/2026;bogot-norte;interactions;Facebook;usage;7;1;1;30;0,2333;open;04/11/2026 10:00:02;{usage};;;;",
     )
+
+
+@pytest.fixture
+def certified(told: Operation) -> Operation:
+    """The usage of `told`, closed, certified, and corrected twice since."""
+    MonthlyUsage.objects.update(state="closed", closed_at=at(1, month=12), gap_seconds=5)
+    email, facebook = MonthlyUsage.objects.filter(product__api="interactions").order_by("product__name")
+    for usage, most in ((email, "1.9500"), (facebook, None)):
+        Certificate.objects.create(
+            usage=usage,
+            last_good_poll_at=usage.as_of,
+            seconds_unheard=39,
+            most_unseen=most,
+            pace="busiest" if most else "unknown",
+            answer_sha256="9f" * 32 if most else "",
+        )
+    for items, day in (("1250.5", 3), ("1250.75", 4)):
+        poll = hear(told, "interactions", at(day, month=12), ("Chat", "1", "2026-12-01"))
+        Correction.objects.create(usage=email, poll=poll, items=items, seen_at=at(day, month=12))
+    return told
+
+
+def test_monthly_of_a_certified_month(certified: Operation) -> None:
+    assert body("monthly").splitlines()[1:] == [
+        "2026-11,bogot-norte,interaction_licenses,Licences,licences,30,32,30,,,closed,2026-11-04T09:00:02-05:00,5,,,,",
+        "2026-11,bogot-norte,interactions,Email,usage,1234.25,120.5,120.5,30,41.1417,closed,2026-11-04T10:00:02-05:00,5,"
+        f"39,1.95,{'9f' * 32},1250.75",
+        "2026-11,bogot-norte,interactions,Facebook,usage,7,1,1,30,0.2333,closed,2026-11-04T10:00:02-05:00,5,39,,,",
+    ]
+    assert body("monthly", dialect="excel-es").splitlines()[2].endswith(f";5;39;1,95;{'9f' * 32};1250,75")
+
+
+def test_a_correction_moves_no_other_cell(certified: Operation) -> None:
+    corrected = body("monthly")
+    Correction.objects.all().delete()
+    assert body("monthly") == corrected.replace(",1250.75\r\n", ",\r\n")
 
 
 def test_daily(told: Operation) -> None:
@@ -98,12 +137,12 @@ def test_daily(told: Operation) -> None:
         "2026-11-01,bogot-norte,interaction_licenses,Licences,licences,32,,,complete,2026-11-01T09:00:02-05:00",
         "2026-11-04,bogot-norte,interaction_licenses,Licences,licences,30,,,unfinished,2026-11-04T09:00:02-05:00",
         "2026-11-01,bogot-norte,interactions,Email,usage,120.5,120.5,32,complete,2026-11-01T10:00:02-05:00",
-        "2026-11-02,bogot-norte,interactions,Email,usage,503.0042,623.5042,,restated,2026-11-02T11:00:02-05:00",
-        "2026-11-03,bogot-norte,interactions,Email,usage,431.1064,1054.6106,,complete,2026-11-04T10:00:02-05:00",
+        "2026-11-02,bogot-norte,interactions,Email,usage,503.0042,623.5042,,reckoned,2026-11-02T11:00:02-05:00",
+        "2026-11-03,bogot-norte,interactions,Email,usage,431.1064,1054.6106,,reckoned,2026-11-04T10:00:02-05:00",
         "2026-11-04,bogot-norte,interactions,Email,usage,179.6394,1234.25,30,unfinished,2026-11-04T10:00:02-05:00",
         "2026-11-01,bogot-norte,interactions,Facebook,usage,1,1,32,complete,2026-11-01T10:00:02-05:00",
-        "2026-11-02,bogot-norte,interactions,Facebook,usage,3,4,,complete,2026-11-02T11:00:02-05:00",
-        "2026-11-03,bogot-norte,interactions,Facebook,usage,2,6,,complete,2026-11-04T10:00:02-05:00",
+        "2026-11-02,bogot-norte,interactions,Facebook,usage,3,4,,reckoned,2026-11-02T11:00:02-05:00",
+        "2026-11-03,bogot-norte,interactions,Facebook,usage,2,6,,reckoned,2026-11-04T10:00:02-05:00",
         "2026-11-04,bogot-norte,interactions,Facebook,usage,1,7,30,unfinished,2026-11-04T10:00:02-05:00",
     )
 
@@ -114,12 +153,12 @@ def test_daily_for_a_spanish_excel(told: Operation) -> None:
         "01/11/2026;bogot-norte;interaction_licenses;Licences;licences;32;;;complete;01/11/2026 09:00:02",
         "04/11/2026;bogot-norte;interaction_licenses;Licences;licences;30;;;unfinished;04/11/2026 09:00:02",
         "01/11/2026;bogot-norte;interactions;Email;usage;120,5;120,5;32;complete;01/11/2026 10:00:02",
-        "02/11/2026;bogot-norte;interactions;Email;usage;503,0042;623,5042;;restated;02/11/2026 11:00:02",
-        "03/11/2026;bogot-norte;interactions;Email;usage;431,1064;1054,6106;;complete;04/11/2026 10:00:02",
+        "02/11/2026;bogot-norte;interactions;Email;usage;503,0042;623,5042;;reckoned;02/11/2026 11:00:02",
+        "03/11/2026;bogot-norte;interactions;Email;usage;431,1064;1054,6106;;reckoned;04/11/2026 10:00:02",
         "04/11/2026;bogot-norte;interactions;Email;usage;179,6394;1234,25;30;unfinished;04/11/2026 10:00:02",
         "01/11/2026;bogot-norte;interactions;Facebook;usage;1;1;32;complete;01/11/2026 10:00:02",
-        "02/11/2026;bogot-norte;interactions;Facebook;usage;3;4;;complete;02/11/2026 11:00:02",
-        "03/11/2026;bogot-norte;interactions;Facebook;usage;2;6;;complete;04/11/2026 10:00:02",
+        "02/11/2026;bogot-norte;interactions;Facebook;usage;3;4;;reckoned;02/11/2026 11:00:02",
+        "03/11/2026;bogot-norte;interactions;Facebook;usage;2;6;;reckoned;04/11/2026 10:00:02",
         "04/11/2026;bogot-norte;interactions;Facebook;usage;1;7;30;unfinished;04/11/2026 10:00:02",
     )
 
@@ -291,6 +330,7 @@ def test_a_report_is_one_statement_of_one_moment(
 @pytest.mark.parametrize("dialect", reports.DIALECTS)
 @pytest.mark.parametrize("name", reports.COLUMNS)
 def test_a_closed_month_gives_the_same_bytes_whatever_comes_later(name: str, dialect: str, told: Operation) -> None:
+    """But for the correction, which has a column of its own."""
     hear(told, "interactions", at(1, 0, month=12), ("Email", "1", "2026-12-01"))
     hear(told, "interaction_licenses", at(1, 0, month=12), ("Licences", "31"))
     closing.close_months(at(1, 1, month=12))
@@ -300,6 +340,7 @@ def test_a_closed_month_gives_the_same_bytes_whatever_comes_later(name: str, dia
     hear(told, "interaction_licenses", at(1, 2, month=12), ("Licences", "77"))
     closing.close_months(at(1, 3, month=12))
     assert Snapshot.objects.filter(month=NOVEMBER, items=9999).exists()
+    Correction.objects.get(usage__month=NOVEMBER).delete()
     Product.objects.update(name="Renamed", kind="active count", licensed_by=None, is_counted=False)
     assert body(name, dialect=dialect) == closed
     assert not [difference for difference in rebuild(write=False) if "2026-11" in difference.row]

@@ -1,13 +1,14 @@
 """The CSV reports: one description of each for both databases, streamed in chunks, never a row a chunk.
 
 On PostgreSQL a report is one COPY whose SELECT also formats; on SQLite a cursor read in batches and formatted
-here. Both give the same bytes. What a closed month says is fixed: figures that come after its closing stand in the
-database beside it, and not in its reports.
+here. Both give the same bytes. What a closed month says is fixed: of the figures that come after its closing, only
+the latest correction shows, in a column of its own of the monthly report.
 
 The `state` of a daily row is one word, the first of these that holds:
 
     gap         what the day used is not known, because the day before is not
     unfinished  the last day known of a month that is not closed, last heard before that day was over
+    reckoned    what the day used is a share of what came in a stretch without a good poll
     restated    a figure fell within the day
     complete    none of these
 
@@ -70,8 +71,8 @@ class Report:
 # What is read
 
 PAIRS = """
-    SELECT month.operation_id, month.product_id, month.month, month.items, month.highest, month.lowest, month.state,
-        month.as_of, month.gap_seconds, month.closed_at, operation.time_zone, {kind} AS kind,
+    SELECT month.id, month.operation_id, month.product_id, month.month, month.items, month.highest, month.lowest,
+        month.state, month.as_of, month.gap_seconds, month.closed_at, operation.time_zone, {kind} AS kind,
         licences.items AS licences, licences.items_by_day AS licences_by_day,
         {operation} AS operation, {api} AS api, {product} AS product,
         operation.slug {binary} AS by_operation, product.api {binary} AS by_api, {name} {binary} AS by_product
@@ -114,8 +115,19 @@ MONTHLY = Report(
         "state": Kind.TEXT,
         "as_of": Kind.TIME,
         "gap_seconds": Kind.INTEGER,
+        "seconds_unheard": Kind.INTEGER,
+        "most_unseen": Kind.NUMBER,
+        "answer": Kind.TEXT,
+        "correction": Kind.NUMBER,
     },
-    select="SELECT * FROM ({pairs}) pair",
+    select="""
+        SELECT pair.*, certificate.seconds_unheard, certificate.most_unseen,
+            NULLIF(certificate.answer_sha256, '') AS answer,
+            (SELECT items FROM usage_correction WHERE usage_id = pair.id ORDER BY seen_at DESC, id DESC LIMIT 1)
+                AS correction
+        FROM ({pairs}) pair
+        LEFT JOIN usage_certificate certificate ON certificate.usage_id = pair.id
+    """,
     order=ORDER,
 )
 
@@ -139,6 +151,7 @@ DAILY = Report(
                 WHEN usage.items IS NULL THEN 'gap'
                 WHEN pair.state <> 'closed' AND usage.as_of = pair.as_of AND {day_of_as_of} <= usage.day
                     THEN 'unfinished'
+                WHEN usage.is_reckoned THEN 'reckoned'
                 WHEN usage.is_restated THEN 'restated'
                 ELSE 'complete'
             END AS state,
