@@ -23,6 +23,8 @@ from usage.wolkvox.simulator import OPERATIONS, RESERVED, SimulatedOperation, Si
 PEOPLE = {"manager": "Managers", "finance": "Finance", "admin": "Administrators"}
 PASSWORD = "demo"  # noqa: S105  on loopback, over invented figures
 MONTHS_BACK = 3
+OUTAGE_DAY, OUTAGE = 11, timedelta(hours=35)
+"""From noon of this day of last month on, nothing was heard for so long: a gap to see, and days reckoned over it."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BATCH = 50
 
@@ -117,12 +119,18 @@ def replay(feed: Feed, token: str, simulator: Simulator, now: datetime) -> int:
 
 
 def times_of(feed: Feed, now: datetime) -> list[datetime]:
-    """The feed's times on its grid since its last good poll, or the month three months back, and `now` itself."""
-    month = months.first_of(now.astimezone(feed.operation.zone).date())
+    """The feed's times on its grid since its last good poll, or the month three months back, and `now` itself.
+
+    Without those of last month's outage.
+    """
+    zone = feed.operation.zone
+    month = months.first_of(now.astimezone(zone).date())
+    outage = months.begins_at((month - timedelta(days=1)).replace(day=OUTAGE_DAY), zone) + timedelta(hours=12)
     for _ in range(MONTHS_BACK):
         month = months.first_of(month - timedelta(days=1))
-    at = feed.last_good_poll_at or months.begins_at(month, feed.operation.zone)
+    at = feed.last_good_poll_at or months.begins_at(month, zone)
     times = []
     while (at := polling.next_on_grid(feed, at)) < now:
-        times.append(at)
+        if not outage <= at < outage + OUTAGE:
+            times.append(at)
     return [*times, now]
