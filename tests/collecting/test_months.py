@@ -204,3 +204,12 @@ def test_a_poll_and_a_closing_at_once_leave_a_closed_month() -> None:
     other.join()
     row = MonthlyUsage.objects.get(month=date(2026, 10, 1))
     assert (row.items, row.state) == (310, "closed")
+
+
+def test_a_month_in_which_clocks_are_changed_has_its_true_length(operation: Operation) -> None:
+    operation.time_zone = "America/Santiago"  # clocks went back on 5 April 2026
+    operation.save()
+    hear(operation, "interactions", datetime(2026, 4, 1, 3, 1, tzinfo=UTC), ("Email", "1"))
+    hear(operation, "interactions", datetime(2026, 5, 2, 4, 1, tzinfo=UTC), ("Email", "2"))
+    april = MonthlyUsage.objects.get(month=date(2026, 4, 1))
+    assert april.gap_seconds == 721 * 3600 - 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from usage.models import GAP_INTERVALS, Feed, Gap, MonthlyUsage
@@ -24,8 +24,11 @@ def next_month(month: date) -> date:
 
 
 def begins_at(day: date, zone: ZoneInfo) -> datetime:
-    """The aware instant at which a day, or a month by its first day, begins in an operation's time zone."""
-    return datetime.combine(day, time.min, tzinfo=zone)
+    """The instant, in UTC, at which a day, or a month by its first day, begins in an operation's time zone.
+
+    Within one zone, Python reckons by the clock on the wall, which is an hour off where clocks are changed.
+    """
+    return datetime.combine(day, time.min, tzinfo=zone).astimezone(UTC)
 
 
 @dataclass(frozen=True)
