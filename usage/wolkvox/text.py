@@ -6,6 +6,8 @@ import unicodedata
 # Control, format (bidi marks, zero-width, BOM, soft hyphen) and surrogate characters.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs"})
 _BLACK = "•••"
+# Fewer of a secret's first characters, where a text ends, are no news to anybody.
+_SHORTEST_BEGINNING = 4
 
 
 def _(text: str) -> str:
@@ -21,8 +23,17 @@ def cleaned(text: str) -> str:
 
 
 def blackened(text: str, secret: str) -> str:
-    """The text with the secret, in either case, as "•••" wherever it stands. An empty one changes nothing."""
-    return re.sub(re.escape(secret), _BLACK, text, flags=re.IGNORECASE) if secret else text
+    """The text with the secret, in either case, as "•••" wherever it stands. An empty one changes nothing.
+
+    So is the secret's beginning where the text ends within it, for a body may be cut anywhere.
+    """
+    if not secret:
+        return text
+    text = re.sub(re.escape(secret), _BLACK, text, flags=re.IGNORECASE)
+    for length in range(len(secret) - 1, _SHORTEST_BEGINNING - 1, -1):
+        if text.lower().endswith(secret[:length].lower()):
+            return text[:-length] + _BLACK
+    return text
 
 
 def blackened_bytes(body: bytes, secret: str) -> bytes:
