@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from typing import AnyStr
 
 # Control, format (bidi marks, zero-width, BOM, soft hyphen) and surrogate characters.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs"})
@@ -29,16 +30,20 @@ def blackened(text: str, secret: str) -> str:
     """
     if not secret:
         return text
-    text = re.sub(re.escape(secret), _BLACK, text, flags=re.IGNORECASE)
-    for length in range(len(secret) - 1, _SHORTEST_BEGINNING - 1, -1):
-        if text.lower().endswith(secret[:length].lower()):
-            return text[:-length] + _BLACK
-    return text
+    return _end_blackened(re.sub(re.escape(secret), _BLACK, text, flags=re.IGNORECASE), secret, _BLACK)
 
 
 def blackened_bytes(body: bytes, secret: str) -> bytes:
     """Like `blackened`, for UTF-8 bytes and a non-empty ASCII secret."""
-    return re.sub(re.escape(secret.encode("ascii")), _BLACK.encode(), body, flags=re.IGNORECASE)
+    raw, black = secret.encode("ascii"), _BLACK.encode()
+    return _end_blackened(re.sub(re.escape(raw), black, body, flags=re.IGNORECASE), raw, black)
+
+
+def _end_blackened(text: AnyStr, secret: AnyStr, black: AnyStr) -> AnyStr:
+    for length in range(len(secret) - 1, _SHORTEST_BEGINNING - 1, -1):
+        if text[-length:].lower() == secret[:length].lower():
+            return text[:-length] + black
+    return text
 
 
 def _is_seen(character: str) -> bool:
