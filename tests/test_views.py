@@ -424,6 +424,14 @@ def test_status_says_that_the_vendor_answers_for_another_operation(
     assert "The vendor has answered for “Lima” here, and for “Bogotá” before" in text(client.get("/status/"))
 
 
+def test_status_says_when_what_failed_is_tried_again(client: Client, sign_in: SignIn, filled: Operation) -> None:
+    failed = {"failing_since": NOW, "failing_outcome": "maintenance", "next_due_at": NOW + timedelta(minutes=30)}
+    Feed.objects.filter(api="interactions").update(**failed)
+    sign_in("Managers")
+    assert "It is tried again at 15:05." in text(client.get("/status/"))
+    assert "Se reintenta a las 15:05." in text(client.get("/status/", headers={"accept-language": "es"}))
+
+
 def test_an_empty_start_says_what_to_do_and_who_does_it(client: Client) -> None:
     client.force_login(make_user("manager", "Managers"))
     assert "An administrator adds operations" in text(client.get("/"))

@@ -288,7 +288,7 @@ def test_a_request_whose_connection_took_too_long_is_not_sent(vendor: VendorFact
             connection.request("GET", "/")
         connection.close()
     server.stop()
-    assert server.requests == [b""]
+    assert not any(server.requests)
 
 
 # The size
