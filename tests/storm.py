@@ -98,10 +98,7 @@ class Vendor:
             headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:-2])
             serial = next(self._serials)
             call = self.calls[serial] = Call(headers["wolkvox-token"], time.monotonic(), float("inf"))
-            try:
-                self._answer(connection, serial, call)
-            finally:
-                call.end = max(time.monotonic(), call.end if call.end < float("inf") else 0)
+            self._answer(connection, serial, call)
 
     def _answer(self, connection: socket.socket, serial: int, call: Call) -> None:
         if _is_left(connection, 0.0 if self.is_in_a_hurry else _work()):
@@ -110,19 +107,21 @@ class Vendor:
             return
         body = answer(serial)
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        connection.sendall(head.encode() + body)
+        call.end = time.monotonic()  # not after the answer: who got it may call again before this thread goes on
         call.is_answered = True
+        connection.sendall(head.encode() + body)
 
-    def overlaps(self) -> int:
-        """How many calls began before the vendor had let go of the one before with the same token."""
+    def overlaps(self) -> list[float]:
+        """For each call that began before the vendor had let go of the one before with the same token, how long."""
         by_token = defaultdict(list)
         for call in sorted(self.calls.values(), key=lambda call: call.start):
             by_token[call.token].append(call)
-        found = 0
+        found = []
         for calls in by_token.values():
             busy_until = 0.0
             for call in calls:
-                found += call.start < busy_until
+                if call.start < busy_until:
+                    found.append(busy_until - call.start)
                 busy_until = max(busy_until, call.end)
         return found
 
@@ -373,8 +372,11 @@ def verdict(vendor: Vendor) -> dict[str, int]:
         "claims left": Operation.objects.exclude(claimed_by="").count(),
     }
     report(figures)
+    overlaps = vendor.overlaps()
+    if overlaps:
+        print("overlaps in seconds:", *(f"{seconds:.3f}" for seconds in sorted(overlaps)))
     return {
-        "overlapping calls of one token": vendor.overlaps(),
+        "overlapping calls of one token": len(overlaps),
         "answers recorded twice": recorded.total() - len(recorded),
         "polls recorded without an answer that the vendor sent": len(set(recorded) - answered),
         "polls recorded in part": good.exclude(begun=2).count(),
