@@ -491,6 +491,14 @@ def test_status_says_what_counts_otherwise_than_it_is_set_and_where_the_vendors_
     assert "the time zone may be another one" in shown
 
 
+def test_status_says_when_what_failed_is_tried_again(client: Client, sign_in: SignIn, filled: Operation) -> None:
+    failed = {"failing_since": NOW, "failing_outcome": "maintenance", "next_due_at": NOW + timedelta(minutes=30)}
+    Feed.objects.filter(api="interactions").update(**failed)
+    sign_in("Managers")
+    assert "It is tried again at 15:05." in text(client.get("/status/"))
+    assert "Próximo intento: 15:05." in text(client.get("/status/", headers={"accept-language": "es"}))
+
+
 def test_an_empty_start_says_what_to_do_and_who_does_it(client: Client) -> None:
     client.force_login(make_user("manager", "Managers"))
     assert "An administrator adds operations" in text(client.get("/"))

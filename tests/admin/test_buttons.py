@@ -46,6 +46,7 @@ def test_what_failed_may_be_tried_again_at_once(admin: Client, operation: Operat
     for _ in range(2):
         words = said(admin.post(page(operation, "poll")))
         assert "Token refused – “FORBIDDEN: PLEASE VALIDATE TOKEN”. Paste a valid token" in words
+        assert "It is tried again at " in words
         assert "Interaction licences: not called" in words
     assert vendor.calls[REFUSED] == 2
 

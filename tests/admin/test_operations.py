@@ -55,6 +55,7 @@ def test_an_added_operation_has_27_feeds_and_its_first_poll_is_sent(
         ({"server": "127.0.0.1"}, "server", "A server is four digits"),
         ({"server": "user@host"}, "server", "A server is four digits"),
         ({"server": "[::1]"}, "server", "A server is four digits"),
+        ({"server": "00/2"}, "server", "A server is four digits"),
         ({"server": "٠٠١٢"}, "server", "A server is four digits"),
         ({"token": ""}, "token", "This field is required."),
         ({"token": "two words of it"}, "token", "A token is 8 to 256 letters, digits and signs without spaces."),

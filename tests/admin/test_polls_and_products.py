@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from tests.admin.conftest import POLLS, errors
 from tests.conftest import hear
-from usage.models import Answer, Operation, Poll, Product
+from usage.models import Answer, Feed, Operation, Poll, Product
+from usage.presenting import words
 
 pytestmark = pytest.mark.django_db
 
@@ -53,9 +55,12 @@ def test_a_polls_page_shows_its_answer_as_text(admin: Client, polls: list[Poll])
     assert Answer.objects.get().sha256 in html
     assert "&quot;description&quot;: &quot;&lt;script&gt;" in html
     assert "<script>alert" not in html
+    due_at = timezone.now() + timedelta(minutes=30)
+    Feed.objects.filter(pk=polls[1].feed_id).update(next_due_at=due_at)
     html = admin.get(f"{POLLS}{polls[1].pk}/change/").content.decode()
     assert "&lt;i&gt;no&lt;/i&gt;" in html
     assert "It is tried again soon" in html
+    assert f'<div class="readonly">{words.moment(due_at, polls[1].feed.operation.zone, timezone.now())}</div>' in html
 
 
 def test_a_products_name_and_licences_may_be_changed(admin: Client, polls: list[Poll]) -> None:

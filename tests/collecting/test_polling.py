@@ -167,8 +167,8 @@ def test_a_lost_claim_neither_sends(
 
 def test_nor_commits_what_it_was_told(operation: Operation, clock: Clock, client: BillingClient) -> None:
     class Overtaken(BillingClient):
-        def fetch(self, api: str, *, server: str, token: str) -> Reply:
-            reply = super().fetch(api, server=server, token=token)
+        def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
+            reply = super().fetch(api, server=server, token=token, began=began)
             clock.now += timedelta(minutes=2)
             Claim(operation.pk).take(clock())
             return reply
@@ -292,7 +292,7 @@ def test_an_api_that_keeps_failing_does_not_starve_the_others(
     operation: Operation, client: BillingClient, clock: Clock
 ) -> None:
     class WithoutIvr(BillingClient):
-        def fetch(self, api: str, *, server: str, token: str) -> Reply:
+        def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
             return client.fetch(api, server=server, token=provoking("maintenance") if api == "ivr_minutes" else token)
 
     Feed.objects.filter(api="ivr_minutes").update(is_enabled=True, next_due_at=NOON)
@@ -316,8 +316,8 @@ class Meanwhile(BillingClient):
         super().__init__(client._url, now=client._now)
         self.happens = happens
 
-    def fetch(self, api: str, *, server: str, token: str) -> Reply:
-        reply = super().fetch(api, server=server, token=token)
+    def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
+        reply = super().fetch(api, server=server, token=token, began=began)
         self.happens()
         return reply
 
@@ -346,7 +346,7 @@ def test_a_refusal_of_the_token_that_was_replaced_holds_nothing_back(
     operation: Operation, client: BillingClient, clock: Clock
 ) -> None:
     class Refused(BillingClient):
-        def fetch(self, api: str, *, server: str, token: str) -> Reply:
+        def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
             paste_token(operation, clock)
             return client.fetch(api, server=server, token=provoking("token_refused"))
 

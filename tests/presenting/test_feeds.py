@@ -34,12 +34,16 @@ def test_two_and_a_half_intervals_without_a_good_poll_are_stale(
 
 
 def test_a_failing_feed_says_what_since_when_and_who_mends_it(operation: Operation) -> None:
-    refused = state(operation, failing_since=NOW - timedelta(hours=5), failing_outcome="token_refused")
+    in_an_hour = {"next_due_at": NOW + timedelta(hours=1)}
+    refused = state(operation, failing_since=NOW - timedelta(hours=5), failing_outcome="token_refused", **in_an_hour)
     assert refused.sentence == "Token refused since 09:35"
-    assert (refused.tone, refused.who) == ("bad", "An administrator has to act.")
-    passing = state(operation, failing_since=NOW - timedelta(days=1), failing_outcome="maintenance")
+    assert (refused.tone, refused.who) == ("bad", "An administrator has to act. It is tried again at 15:35.")
+    passing = state(operation, failing_since=NOW - timedelta(days=1), failing_outcome="maintenance", **in_an_hour)
     assert passing.sentence == "Under maintenance since 22 Nov 14:35"
-    assert (passing.tone, passing.who) == ("warn", "It is tried again by itself.")
+    assert (passing.tone, passing.who) == ("warn", "It is tried again at 15:35.")
+    late = state(operation, failing_since=NOW, failing_outcome="maintenance", next_due_at=NOW)
+    assert late.who == "It is due to be tried again."
+    assert state(operation, last_good_poll_at=NOW, **in_an_hour).who == ""
 
 
 def test_a_token_that_no_key_opens_waits_for_an_administrator(operation: Operation) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.wolkvox.conftest import GOOD, Script, VendorFactory, response, start
 from usage.wolkvox.client import BillingClient, Reply
-from usage.wolkvox.deadline import Deadline, trust
+from usage.wolkvox.deadline import Deadline, WatchedHTTPConnection, trust
 from usage.wolkvox.errors import (
     AnswerTooLarge,
     AnswerUnreadable,
@@ -266,7 +266,29 @@ def test_nothing_is_connected_once_the_deadline_has_passed(vendor: VendorFactory
 
 
 def test_a_time_out_says_how_long_was_waited(vendor: VendorFactory) -> None:
-    assert error_of(vendor(_silence).url, deadline=0.5).message == "No whole answer came within 0.5 seconds."
+    error = error_of(vendor(_silence).url, deadline=1.5)
+    assert (error.message, error.is_under_way) == ("No whole answer came within 1.5 seconds.", True)
+
+
+def test_a_request_that_is_late_is_not_sent(vendor: VendorFactory, tls: ssl.SSLContext) -> None:
+    for server in (vendor(), vendor(tls=tls)):
+        with pytest.raises(TimedOut, match="No connection came within 20 seconds") as caught:
+            BillingClient(server.url).fetch("interactions", server="0012", token=TOKEN, began=time.monotonic() - 20)
+        assert not caught.value.is_under_way
+        assert server.requests == []
+
+
+def test_a_request_whose_connection_took_too_long_is_not_sent(vendor: VendorFactory) -> None:
+    server = vendor()
+    with Deadline(60) as deadline, Deadline(60, began=time.monotonic() - 20) as late:
+        connection = WatchedHTTPConnection("127.0.0.1", server.port, deadline=deadline)
+        connection.connect()
+        connection.deadline = late
+        with pytest.raises(TimeoutError):
+            connection.request("GET", "/")
+        connection.close()
+    server.stop()
+    assert not any(server.requests)
 
 
 # The size

@@ -108,6 +108,14 @@ def test_a_cut_leaves_no_part_of_the_token() -> None:
     assert TOKEN[:4] not in error.message + error.excerpt
 
 
+@pytest.mark.parametrize("cut", [4, 30, 51])
+def test_a_token_that_the_text_ends_within_leaves_no_part_of_it(cut: int) -> None:
+    error = TimedOut(f"got {TOKEN[:cut].upper()}", excerpt="x" * 9 + TOKEN[:cut], token=TOKEN)
+    assert (error.message, error.excerpt) == ("got •••", "xxxxxxxxx•••")
+    body = b" " * (4096 - cut) + TOKEN.encode()
+    assert TimedOut().quoting(body, TOKEN).excerpt == "•••"
+
+
 def test_an_error_quotes_the_beginning_of_a_body() -> None:
     assert TimedOut().quoting(b"<html>\xff" + b"x" * 10_000_000).excerpt.startswith("<html>\ufffdxxx")
 

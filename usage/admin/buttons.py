@@ -13,6 +13,7 @@ from usage import tasks
 from usage.collecting import polling
 from usage.models import Feed, Operation, Poll
 from usage.presenting import words
+from usage.presenting.feeds import state_of
 
 AT_ONCE = 3
 """How many feeds are polled while somebody waits: a call may take a minute. More go to a worker."""
@@ -91,8 +92,10 @@ def _say(request: HttpRequest, poll: Poll) -> None:
     said = gettext("%(api)s: %(outcome)s – “%(message)s”. %(advice)s")
     if not poll.message:
         said = gettext("%(api)s: %(outcome)s. %(advice)s")
-    texts = {"api": api, "outcome": outcome.title, "message": poll.message.rstrip("."), "advice": outcome.advice}
-    messages.add_message(request, messages.ERROR if outcome.waits else messages.WARNING, said % texts)
+    again = state_of(poll.feed, poll.feed.operation, timezone.now()).again
+    texts = {"api": api, "outcome": outcome.title, "message": poll.message.rstrip(".")}
+    said %= {**texts, "advice": f"{outcome.advice} {again}".rstrip()}
+    messages.add_message(request, messages.ERROR if outcome.waits else messages.WARNING, said)
 
 
 def _waits(feed: Feed) -> str:

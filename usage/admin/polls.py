@@ -11,6 +11,7 @@ from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.functional import cached_property
 from django.utils.html import format_html
@@ -78,6 +79,7 @@ class PollAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         ("operation", "api"),
         ("started_at", "ended_at", "duration"),
         ("outcome_title", "advice"),
+        "next_poll",
         ("http_status", "code"),
         "message",
         "excerpt",
@@ -121,6 +123,14 @@ class PollAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("what to do"))
     def advice(self, poll: Poll) -> str:
         return words.of_outcome(poll.outcome).advice or "-"
+
+    @admin.display(description=_("next poll"))
+    def next_poll(self, poll: Poll) -> str:
+        """Of its feed, which may be long after the poll that is shown."""
+        feed = poll.feed
+        if not (feed.is_enabled and feed.operation.is_active and feed.next_due_at):
+            return "-"
+        return words.moment(feed.next_due_at, feed.operation.zone, timezone.now())
 
     @admin.display(description=_("the answer's beginning"))
     def beginning(self, poll: Poll) -> str:

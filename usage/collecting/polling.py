@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, time, timedelta
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -42,7 +43,11 @@ from . import quota, recording
 logger = logging.getLogger(__name__)
 
 CLAIM_LASTS = timedelta(seconds=90)
-"""A call ends at 60 s, a write may wait 20 s on SQLite; the rest is for the vendor to notice."""
+"""A request leaves within 20 s of the claim's renewal or not at all, and the vendor may work on it for 60 s. A call of
+ours ends at 60 s, and a write may wait 20 s on SQLite. The rest is for the vendor to notice."""
+
+THE_VENDOR = "the vendor"
+"""Who holds the claim after a call whose answer didn't come whole."""
 
 LEADS = range(45, 76)
 """Seconds by which the grid runs ahead of an interval's boundary; a tick of `dispatch` may take 30 of them."""
@@ -123,6 +128,10 @@ class Claim:
     def give_back(self) -> None:
         self._write(Operation.objects.filter(claimed_by=self.holder), "", None)
 
+    def leave_to_vendor(self, since: datetime) -> None:
+        """The vendor may still be at work on a call of that time: nobody calls until it must have let go."""
+        self._write(Operation.objects.filter(claimed_by=self.holder), THE_VENDOR, since)
+
     def _write(self, operations: QuerySet[Operation], holder: str, at: datetime | None, **columns: Any) -> bool:
         return operations.filter(pk=self.operation_id).update(claimed_by=holder, claimed_at=at, **columns) == 1
 
@@ -202,10 +211,11 @@ def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callabl
     Raises ClaimLost, and django.db.DatabaseError where nothing can be recorded; whatever else goes wrong is a poll
     that failed.
     """
+    began = monotonic()  # a process that is paused from here on sends nothing when it wakes up late
     claim.spend(feed.operation, clock())
     started_at = clock()
     try:
-        reply = client.fetch(feed.api, server=feed.operation.server, token=feed.operation.token)
+        reply = client.fetch(feed.api, server=feed.operation.server, token=feed.operation.token, began=began)
         readings = answers.parse(reply.body, feed.about)
         with transaction.atomic():
             feed = as_it_stands(feed, claim)
@@ -220,9 +230,13 @@ def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callabl
         try:
             with transaction.atomic():
                 feed = as_it_stands(feed, claim)
-                return fail(feed, error, started_at, clock())
+                poll, ends_round = fail(feed, error, started_at, clock())
         except Superseded:
-            return note_failure(feed, started_at, clock(), SUPERSEDED), True
+            poll, ends_round = note_failure(feed, started_at, clock(), SUPERSEDED), True
+        if isinstance(error, VendorError) and error.is_under_way:
+            claim.leave_to_vendor(started_at)
+            return poll, True
+        return poll, ends_round
 
 
 def as_it_stands(feed: Feed, claim: Claim) -> Feed:
@@ -403,10 +417,14 @@ def ask_limit(operation: Operation, claim: Claim, *, client: BillingClient, cloc
         return
     if operation.feeds.filter(is_enabled=True, next_due_at__lt=now + 2 * CLAIM_LASTS).exists():
         return
+    began = monotonic()
     claim.spend(operation, now, limit_due_at=now + quota.ASK_AGAIN)
     try:
-        told = token_info.parse(client.fetch_token_info(server=operation.server, token=operation.token).body)
+        reply = client.fetch_token_info(server=operation.server, token=operation.token, began=began)
+        told = token_info.parse(reply.body)
     except (VendorError, TokenUnreadable) as error:
+        if isinstance(error, VendorError) and error.is_under_way:
+            claim.leave_to_vendor(now)
         logger.warning("%s: its limit of calls was not told: %s", operation, outcome_of(error))
         return
     quota.note_limit(operation, claim.holder, now, told)

@@ -80,10 +80,18 @@ class FeedState:
 
     @property
     def who(self) -> str:
-        """Who mends it."""
-        if self.waits:
-            return _("An administrator has to act.")
-        return _("It is tried again by itself.") if self.state in (State.FAILING, State.RATIONED) else ""
+        """Who mends it, and when it is tried again."""
+        mended_by = _("An administrator has to act.") if self.waits else ""
+        return f"{mended_by} {self.again}".strip()
+
+    @property
+    def again(self) -> str:
+        """When what failed, or waits for the quota, is tried again."""
+        if self.state not in (State.FAILING, State.RATIONED) or self.feed.next_due_at is None:
+            return ""
+        if self.feed.next_due_at <= self.now:
+            return _("It is due to be tried again.")
+        return _("It is tried again at %(time)s.") % {"time": self._moment(self.feed.next_due_at)}
 
     @property
     def contrary(self) -> str:

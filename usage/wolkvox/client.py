@@ -90,22 +90,23 @@ class BillingClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._url!r})"
 
-    def fetch(self, api: str, *, server: str, token: str) -> Reply:
+    def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
         """Calls a billing API once: follows no redirect, uses no proxy from the environment, and retries nothing.
 
-        Raises ValueError, before anything is sent, for a server or token that can't be one, and a concrete
-        VendorError for any answer but an HTTP 200 with a whole body that is marked as JSON, or not marked.
+        The deadline counts from `began` on the monotonic clock, or from now. Raises ValueError, before anything is
+        sent, for a server or token that can't be one, and a concrete VendorError for any answer but an HTTP 200
+        with a whole body that is marked as JSON, or not marked.
         """
-        return self._call(_BILLING, api, server, token)
+        return self._call(_BILLING, api, server, token, began)
 
-    def fetch_token_info(self, *, server: str, token: str) -> Reply:
+    def fetch_token_info(self, *, server: str, token: str, began: float | None = None) -> Reply:
         """Asks, in the same way, what the token may call in a day: a call that counts as well."""
-        return self._call(_INFORMATION, "token_info", server, token)
+        return self._call(_INFORMATION, "token_info", server, token, began)
 
-    def _call(self, path: str, api: str, server: str, token: str) -> Reply:
+    def _call(self, path: str, api: str, server: str, token: str, began: float | None) -> Reply:
         _check(server, token)
         started_at = self._now()
-        with Deadline(self._deadline) as deadline, _session(deadline) as session:
+        with Deadline(self._deadline, began=began) as deadline, _session(deadline) as session:
             request = session.prepare_request(self._request(path, api, server, token))
             with closing(_opened(session, request, deadline)) as response:
                 body = self._accepted_body(response, deadline, token)
@@ -139,7 +140,7 @@ class BillingClient:
         if problem := _unwelcome(response):
             excerpt = quotable(_beginning(response, deadline))
             raise AnswerUnreadable(problem, http_status=status, excerpt=excerpt, token=token)
-        return _whole_body(response, deadline, self._max_bytes)
+        return _whole_body(response, deadline, self._max_bytes, token)
 
     def _refused(self, response: requests.Response, body: bytes, token: str) -> VendorError:
         code, error, message = _error_texts(body)
@@ -208,7 +209,8 @@ def _explained(trouble: BaseException, deadline: Deadline) -> VendorError:
     is_malformed = is_due_to(http.client.HTTPException, urllib3.exceptions.InvalidHeader)
     if is_malformed and not is_due_to(ConnectionError):  # http.client takes a silent close for a bad status
         return AnswerUnreadable("What came back is not HTTP.")
-    return NotReached(next((reason for kind, reason in _UNREACHED.items() if is_due_to(kind)), _NO_WAY))
+    reason = next((reason for kind, reason in _UNREACHED.items() if is_due_to(kind)), _NO_WAY)
+    return NotReached(reason, is_under_way=deadline.has_sent)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -226,7 +228,9 @@ def _tls_reason(causes: list[BaseException]) -> str:
 
 
 def _timed_out(deadline: Deadline) -> TimedOut:
-    return TimedOut(f"No whole answer came within {deadline.seconds:g} seconds.")
+    if deadline.has_sent:
+        return TimedOut(f"No whole answer came within {deadline.seconds:g} seconds.", is_under_way=True)
+    return TimedOut(f"No connection came within {deadline.seconds_to_send:g} seconds.")
 
 
 def _unwelcome(response: requests.Response) -> str:
@@ -240,14 +244,18 @@ def _unwelcome(response: requests.Response) -> str:
     return ""
 
 
-def _whole_body(response: requests.Response, deadline: Deadline, max_bytes: int) -> bytes:
+def _whole_body(response: requests.Response, deadline: Deadline, max_bytes: int, token: str) -> bytes:
     body = bytearray()
     size = response.raw.length_remaining or 0  # as announced at first, as counted from then on
-    while size <= max_bytes and (piece := _piece(response, deadline)):
-        body += piece
-        size = len(body)
-    if size > max_bytes:
-        raise AnswerTooLarge(f"The answer is over {max_bytes} bytes.", http_status=response.status_code)
+    try:
+        while size <= max_bytes and (piece := _piece(response, deadline)):
+            body += piece
+            size = len(body)
+        if size > max_bytes:
+            status = response.status_code
+            raise AnswerTooLarge(f"The answer is over {max_bytes} bytes.", http_status=status, is_under_way=True)
+    except VendorError as error:
+        raise error.quoting(bytes(body[:_ERROR_BYTES]), token) from None
     return bytes(body)
 
 
@@ -270,7 +278,8 @@ def _piece(response: requests.Response, deadline: Deadline) -> bytes:
     if deadline.has_passed:
         raise _timed_out(deadline)
     if piece is None:
-        raise AnswerUnreadable("The answer broke off before its end.", http_status=response.status_code)
+        status = response.status_code
+        raise AnswerUnreadable("The answer broke off before its end.", http_status=status, is_under_way=True)
     return piece
 
 

@@ -19,17 +19,25 @@ from urllib3.exceptions import NewConnectionError
 class Deadline:
     """Ends what is under way on a socket when its seconds are up, by the monotonic clock, from a thread.
 
-    A context manager: the clock starts on construction and stops on exit. It holds a duplicate of the
-    socket's descriptor, since TLS takes over the original, and shuts that down: reads and writes that are
-    under way end at once, as if the other side had closed the connection.
+    A context manager: the clock starts at `began`, by default on construction, and stops on exit. It holds a
+    duplicate of the socket's descriptor, since TLS takes over the original, and shuts that down: reads and writes
+    that are under way end at once, as if the other side had closed the connection.
+
+    The request has a third of the time to leave, and is not sent if it is later, however that came: from then on the
+    vendor may work on it for a whole call's time, and who claimed the token must be able to reckon with that.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, began: float | None = None) -> None:
         self.seconds = seconds
-        self._ends = time.monotonic() + seconds
+        self.seconds_to_send = seconds / 3
+        self.has_sent = False
+        now = time.monotonic()
+        began = now if began is None else began
+        self._ends = began + seconds
+        self._sends_until = began + self.seconds_to_send
         self._lock = threading.Lock()
         self._watched: socket.socket | None = None
-        self._timer = threading.Timer(seconds, self._end)
+        self._timer = threading.Timer(max(self._ends - now, 0), self._end)
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
@@ -47,16 +55,20 @@ class Deadline:
     def has_passed(self) -> bool:
         return time.monotonic() >= self._ends
 
+    def sending(self) -> None:
+        """To be called right before the request leaves. Raises TimeoutError when it is too late for that."""
+        self._refuse_if_late()
+        self.has_sent = True
+
     def watch(self, sock: socket.socket) -> None:
-        """Watches this socket from now on, instead of any before. Raises TimeoutError when the time is up."""
+        """Watches this socket from now on, instead of any before. Raises TimeoutError like `sending`."""
         with self._lock:
             self._let_go()
-            if self.has_passed:
-                raise TimeoutError
+            self._refuse_if_late()
             self._watched = sock.dup()
 
     def connect(self, host: str, port: int) -> socket.socket:
-        """A watched connection to the first of the host's addresses that answers; they share the time left.
+        """A watched connection to the first of the host's addresses that answers; they share the time to send.
 
         Looking up the name can't be ended from here, so it may take longer; nothing is sent if it does.
         Raises OSError, of which socket.gaierror for an unknown name and TimeoutError are kinds.
@@ -64,7 +76,7 @@ class Deadline:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         trouble = OSError("The name has no address.")
         for tried, (family, kind, protocol, _, address) in enumerate(addresses):
-            share = (self._ends - time.monotonic()) / (len(addresses) - tried)
+            share = (self._sends_until - time.monotonic()) / (len(addresses) - tried)
             try:
                 return self._connected(socket.socket(family, kind, protocol), address, share)
             except OSError as error:
@@ -81,6 +93,10 @@ class Deadline:
             sock.close()
             raise
         return sock
+
+    def _refuse_if_late(self) -> None:
+        if time.monotonic() >= self._sends_until:
+            raise TimeoutError
 
     def _end(self) -> None:
         with self._lock, suppress(OSError):
@@ -103,10 +119,9 @@ class WatchedAdapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
         """Called by `send` for the pool that will make the connection (requests 2.32 and later)."""
         pool = cast(HTTPConnectionPool, super().get_connection_with_tls_context(*args, **kwargs))
-        connect = self._deadline.connect
-        made: Callable[..., HTTPConnection] = functools.partial(_WatchedHTTPConnection, connector=connect)
+        made: Callable[..., HTTPConnection] = functools.partial(WatchedHTTPConnection, deadline=self._deadline)
         if pool.scheme == "https":
-            made = functools.partial(_WatchedHTTPSConnection, connector=connect, ssl_context=trust())
+            made = functools.partial(WatchedHTTPSConnection, deadline=self._deadline, ssl_context=trust())
         pool.ConnectionCls = cast(Any, made)
         return pool
 
@@ -129,19 +144,26 @@ def trust() -> ssl.SSLContext:
     return context
 
 
-class _WatchedHTTPConnection(HTTPConnection):
+class WatchedHTTPConnection(HTTPConnection):
     """urllib3 makes its socket in `_new_conn`, before TLS and before anything is sent (urllib3 2.x)."""
 
-    def __init__(self, *args: Any, connector: Callable[[str, int], socket.socket], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._connector = connector
+        self.deadline = deadline
 
     def _new_conn(self) -> socket.socket:
         try:
-            return self._connector(self._dns_host, self.port)
+            return self.deadline.connect(self._dns_host, self.port)
         except OSError as error:  # urllib3 takes a bare reset for one that came after the request
             raise NewConnectionError(self, "not connected") from error
 
+    def send(self, data: Any) -> None:
+        """http.client sends the request through here, its head and no body: in one piece."""
+        if self.sock is None:
+            self.connect()
+        self.deadline.sending()
+        super().send(data)
 
-class _WatchedHTTPSConnection(_WatchedHTTPConnection, HTTPSConnection):
+
+class WatchedHTTPSConnection(WatchedHTTPConnection, HTTPSConnection):
     """The same under TLS."""

@@ -38,7 +38,7 @@ class VendorError(Exception):
 
     `outcome` is the slug that is stored, `title` and `advice` are English and marked for translation,
     `passes` says that it passes by itself. `message` is the vendor's words or ours, `code` the vendor's code
-    as text.
+    as text. While `is_under_way`, the vendor may still be at work on the call, whose answer didn't come whole.
     """
 
     outcome: ClassVar[str]
@@ -55,6 +55,7 @@ class VendorError(Exception):
         retry_after: timedelta | None = None,
         excerpt: str = "",
         token: str = "",
+        is_under_way: bool = False,
     ) -> None:
         """All texts are cleaned, shortened, and have the token blacked out; it isn't kept."""
         self.message = _presentable(message, token, _MESSAGE_LENGTH)
@@ -62,11 +63,12 @@ class VendorError(Exception):
         self.code = _presentable(code, token, _CODE_LENGTH)
         self.http_status = http_status
         self.retry_after = retry_after
+        self.is_under_way = is_under_way
         super().__init__(self.message)
 
-    def quoting(self, body: bytes) -> "VendorError":
-        """This error, with the beginning of a body (that holds no token) as its excerpt."""
-        self.excerpt = _presentable(quotable(body), "", _EXCERPT_LENGTH)
+    def quoting(self, body: bytes, token: str = "") -> "VendorError":
+        """This error, with the beginning of a body as its excerpt, the token blacked out."""
+        self.excerpt = _presentable(quotable(body), token, _EXCERPT_LENGTH)
         return self
 
 
