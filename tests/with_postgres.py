@@ -68,54 +68,59 @@ def last_line(log: Path) -> str:
     return (log.read_text(errors="replace").splitlines() or ["it said nothing"])[-1]
 
 
+class Cluster:
+    """A server on a free port, with its data in a folder that is the server's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log, self.port = folder, folder / "log", free_port()
+        self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+        self._programs = binaries()
+        self._owner, self._as_owner = unprivileged()
+
+    def make(self) -> None:
+        if self._owner is not None:
+            os.chown(self.folder, self._owner, -1)
+        make: list[str | Path] = [*self._as_owner, self._programs / "initdb", "--pgdata", self.folder / "data"]
+        make += ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
+        with self.log.open("wb") as output:
+            made = subprocess.run(make, cwd=self.folder, stdout=output, stderr=output, check=False)
+        if made.returncode:
+            stop(f"initdb failed: {last_line(self.log)}")
+
+    def start(self) -> None:
+        # The kernel ends the server if this script is killed outright.
+        guard = [*(self._as_owner or ["setpriv"]), "--pdeathsig", "QUIT", "--"]
+        serve: list[str | Path] = [self._programs / "postgres", "-D", self.folder / "data", "-k", self.folder]
+        serve += ["-h127.0.0.1", f"-p{self.port}", *(f"-c{key}={value}" for key, value in SETTINGS.items())]
+        with self.log.open("ab") as output:
+            self._server = subprocess.Popen(
+                [*guard, *serve], cwd=self.folder, stdout=output, stderr=output, start_new_session=True
+            )
+        wait_for(self._server, self.url, self.log)
+
+    def stop(self) -> None:
+        self._server.send_signal(signal.SIGINT)  # a fast shutdown: open sessions don't hold it up
+        self._server.wait(30)
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A cluster that runs, and may be stopped and started, for as long as the context lasts."""
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        made = Cluster(Path(name))
+        made.make()
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()
+
+
 @contextmanager
 def cluster() -> Iterator[str]:
     """A cluster's URL, for as long as the context lasts."""
-    programs = binaries()
-    owner, as_owner = unprivileged()
-    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
-        folder, log, port = Path(name), Path(name, "log"), free_port()
-        if owner is not None:
-            os.chown(folder, owner, -1)
-        data = folder / "data"
-        make: list[str | Path] = [programs / "initdb", "--pgdata", data, "--username=postgres", "--auth=trust"]
-        with log.open("wb") as output:
-            made = subprocess.run(
-                [*as_owner, *make, "--encoding=UTF8", "--no-locale", "--no-sync"],
-                cwd=folder,
-                stdout=output,
-                stderr=output,
-                check=False,
-            )
-            if made.returncode:
-                stop(f"initdb failed: {last_line(log)}")
-            # The kernel ends the server if this script is killed outright.
-            guard = [*(as_owner or ["setpriv"]), "--pdeathsig", "QUIT", "--"]
-            settings = [f"-c{key}={value}" for key, value in SETTINGS.items()]
-            server = subprocess.Popen(
-                [
-                    *guard,
-                    programs / "postgres",
-                    "-D",
-                    data,
-                    "-k",
-                    folder,
-                    "-h127.0.0.1",
-                    f"-p{port}",
-                    *settings,
-                ],
-                cwd=folder,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        try:
-            url = f"postgres://postgres@127.0.0.1:{port}/postgres"
-            wait_for(server, url, log)
-            yield url
-        finally:
-            server.send_signal(signal.SIGINT)  # a fast shutdown: open sessions don't hold it up
-            server.wait(30)
+    with running_cluster() as made:
+        yield made.url
 
 
 def main(command: Sequence[str]) -> int:
