@@ -1,5 +1,6 @@
 """All settings. What may differ between two installations comes from the environment."""
 
+import socket
 from pathlib import Path
 
 from csp.constants import NONE, SELF
@@ -81,13 +82,40 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    # Over a network that was gone, a connection is given up after 20 s: TCP would hold on to it for a quarter of an
+    # hour, trying again every minute or two only. What the URL says wins.
+    patience = {
+        "connect_timeout": 10,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 20_000,  # milliseconds
+    }
+    DATABASES["default"]["OPTIONS"] = {**patience, **DATABASES["default"].get("OPTIONS", {})}  # type: ignore[dict-item]
 
 # Tasks
 
+# As for a database server, above.
+GIVEN_UP_IN_TIME = {
+    getattr(socket, name): value
+    for name, value in {
+        "TCP_KEEPIDLE": 10,
+        "TCP_KEEPINTVL": 5,
+        "TCP_KEEPCNT": 2,
+        "TCP_USER_TIMEOUT": 20_000,  # milliseconds
+    }.items()
+    if hasattr(socket, name)  # not every system has all of them
+}
 CELERY_BROKER_URL = env.broker("REDIS_URL", f"unix://{DATA_DIR / 'valkey.sock'}")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "unacked_restore_throttle": 1}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 3600,
+    "unacked_restore_throttle": 1,
+    "socket_connect_timeout": 10,
+    "socket_keepalive": True,
+    "socket_keepalive_options": GIVEN_UP_IN_TIME,
+}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -97,6 +125,7 @@ CELERY_BEAT_SCHEDULE = {
     "prune": {"task": "usage.tasks.prune", "schedule": 86400.0, "options": {"expires": 3600}},
 }
 KEEP_POLLS_DAYS = 90
+KEEP_FREE_MEGABYTES = 200  # on the disk of an SQLite file: the largest answer takes its rows' room twice
 
 # Languages and time
 

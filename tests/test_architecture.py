@@ -11,16 +11,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "usage/wolkvox": {"usage.wolkvox"},
     "usage/tokens.py": set(),
     "usage/models.py": {"usage.tokens", "usage.wolkvox.catalogue"},
-    "usage/collecting": {"usage.collecting", "usage.models", "usage.tokens", "usage.wolkvox"},
+    "usage/disk.py": set(),
+    "usage/collecting": {"usage.collecting", "usage.disk", "usage.models", "usage.tokens", "usage.wolkvox"},
     "usage/presenting": {
         "usage.presenting",
+        "usage.disk",
         "usage.models",
         "usage.wolkvox.catalogue",
         "usage.wolkvox.errors",
     },
     "usage/views.py": {"usage.presenting", "usage.models", "usage.forms"},
     "usage/templatetags": {"usage.presenting"},
-    "usage/tasks.py": {"usage.collecting"},
+    "usage/tasks.py": {"usage.collecting", "usage.disk"},
 }
 """Of the project's own modules, what each may import."""
 

@@ -65,7 +65,8 @@ class Operation(models.Model):
     """A customer's operation at the vendor: a server number and a token.
 
     Between `reset_after` and `reset_before`, in seconds from midnight in its time zone, negative before it, the vendor
-    was seen to begin its months; both are None until that was seen.
+    was seen to begin its months; both are None until that was seen. `clock_skew` is by how many seconds the vendor's
+    clock is ahead of ours.
 
     On `calls_day`, a day of its time zone, `calls` were made: ours, each written before it leaves, and those of other
     programs as far as the vendor told. It allows `call_limit` a day, None where it never told; it is asked again at
@@ -99,6 +100,7 @@ class Operation(models.Model):
     other_vendor_name = models.CharField(max_length=200, blank=True, editable=False)
     reset_after = models.IntegerField(null=True, editable=False)
     reset_before = models.IntegerField(null=True, editable=False)
+    clock_skew = models.IntegerField(default=0, editable=False)
     claimed_at = models.DateTimeField(null=True, editable=False)
     claimed_by = models.CharField(max_length=36, blank=True, editable=False)
     calls = models.PositiveIntegerField(default=0, editable=False)

@@ -9,6 +9,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from .collecting import closing, polling, pruning
+from .disk import DiskFull
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ def poll_operation(operation_id: int) -> None:
         logger.info("operation %s is being polled already", operation_id)
     except polling.ClaimLost:
         logger.warning("operation %s: the claim on its token ran out, nothing was recorded", operation_id)
+    except DiskFull as error:
+        logger.warning("operation %s: %s", operation_id, error)
 
 
 def poll_soon(operation_id: int) -> bool:

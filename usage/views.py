@@ -234,7 +234,7 @@ def asked_products(request: HttpRequest, operations: OperationQuerySet) -> list[
 def healthz(request: HttpRequest) -> HttpResponse:
     """For a monitor: what is wrong, without a name in it."""
     try:
-        wrong = _("Polling has stalled.") if feeds.is_stalled(timezone.now()) else ""
+        wrong = feeds.what_is_wrong(timezone.now())
     except DatabaseFailure:
         wrong = _("The database does not answer.")
     return HttpResponse(wrong or "ok", status=503 if wrong else 200, content_type="text/plain; charset=utf-8")

@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.db import connection
+from django.test import Client, override_settings
 from django.utils import timezone
 
 from tests.admin.conftest import REFUSED, TOKEN, feed_of, page, said, whole_form
@@ -63,6 +64,16 @@ def test_a_button_leaves_interactions_their_calls(admin: Client, operation: Oper
     assert "Omnibox interactions: not called, for the day's calls run short." in said(
         admin.post(page(operation, "test"))
     )
+
+
+def test_a_full_disk_is_said(admin: Client, operation: Operation, vendor: Simulator) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("a server minds its own disk")
+    with override_settings(KEEP_FREE_MEGABYTES=10**9):
+        assert "The disk is nearly full: nothing is polled" in said(admin.post(page(operation, "poll")))
+    assert not vendor.calls
+    operation.refresh_from_db()
+    assert operation.claimed_by == ""
 
 
 def test_a_vendor_that_asks_to_wait_is_not_called_again(admin: Client, operation: Operation, vendor: Simulator) -> None:

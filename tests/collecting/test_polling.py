@@ -10,7 +10,7 @@ from django.test import override_settings
 
 from tests.conftest import make_operation
 from usage.collecting import operations, polling
-from usage.collecting.polling import Claim, ClaimLost, TokenInUse
+from usage.collecting.polling import AT_A_TICK, Claim, ClaimLost, TokenInUse
 from usage.forms import TOKEN_COLUMNS
 from usage.models import (
     FAULT,
@@ -263,7 +263,7 @@ def test_a_refused_token_ends_the_round_and_holds_back_the_other_feeds(
 def test_a_vendor_that_is_not_there_is_tried_again_soon(operation: Operation, clock: Clock) -> None:
     poll = polling.poll_operation(operation.pk, client=BillingClient("http://127.0.0.1:9"), clock=clock)[0]
     assert poll.outcome == "not_reached"
-    assert feed_of(operation).next_due_at == NOON + timedelta(minutes=1)
+    assert feed_of(operation).next_due_at == NOON + AT_A_TICK
 
 
 def test_a_token_that_no_key_opens_is_said_and_never_sent_and_polled_again_when_its_key_is_back(

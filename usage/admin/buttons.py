@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from usage import tasks
+from usage import disk, tasks
 from usage.collecting import polling
 from usage.models import Feed, Operation, Poll
 from usage.presenting import words
@@ -67,6 +67,9 @@ def _poll(request: HttpRequest, operation: Operation, feeds: Sequence[Feed]) -> 
     except polling.ClaimLost:
         said = gettext("The call took so long that the token went to another poll: nothing was recorded.")
         messages.warning(request, said)
+        return
+    except disk.DiskFull:
+        messages.error(request, words.disk_is_full())
         return
     for poll in polls:
         _say(request, poll)

@@ -2,28 +2,31 @@
 
 A token is in use by one call at a time, whoever runs. Whoever wants to call writes its claim into the operation's
 row with one conditional UPDATE, renews it before every call, and shows that it still holds it in the transaction
-that records. A claim that nobody gave back stands until the vendor must have let go of the call.
+that records. A claim that nobody gave back stands until the vendor must have let go of the call. While a claim
+stands, what was heard under it waits for a database that is away.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, time, timedelta
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import F, Min, Q, QuerySet
 from django.utils import timezone
 
+from usage import disk
 from usage.models import FAULT, SUPERSEDED, TOKEN_UNREADABLE, Feed, Operation, Poll
 from usage.tokens import TokenUnreadable
 from usage.wolkvox import answers, token_info
-from usage.wolkvox.client import BillingClient
+from usage.wolkvox.answers import Reading
+from usage.wolkvox.client import BillingClient, Reply
 from usage.wolkvox.errors import (
     NoData,
     NotReached,
@@ -39,8 +42,11 @@ from usage.wolkvox.errors import (
 )
 
 from . import quota, recording
+from .insisting import insist
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CLAIM_LASTS = timedelta(seconds=90)
 """A request leaves within 20 s of the claim's renewal or not at all, and the vendor may work on it for 60 s. A call of
@@ -56,6 +62,13 @@ PACE = timedelta(minutes=5)
 """The vendor allows a call every 5 minutes per API (vendor-api.md)."""
 
 SOON, SELDOM, MOST = timedelta(minutes=1), timedelta(hours=1), timedelta(minutes=30)
+
+AT_A_TICK = timedelta(seconds=15)
+"""A call that never left costs the vendor nothing: it is tried again at the next tick of `dispatch`, or the one after
+it."""
+
+NOTED_SKEW = timedelta(seconds=5)
+"""A smaller change of the vendor's clock against ours is no news: its `Date` has whole seconds."""
 
 WAITS_FOR_AN_ADMIN = (TokenRefused, RequestRefused)
 BACKS_OFF = (
@@ -98,16 +111,17 @@ class Claim:
     def __init__(self, operation_id: int) -> None:
         self.operation_id = operation_id
         self.holder = str(uuid4())
+        self.stands_until = 0.0  # on the monotonic clock
 
     def take(self, now: datetime) -> None:
         """Raises TokenInUse."""
         free = Q(claimed_by="") | Q(claimed_at__lte=now - CLAIM_LASTS)
-        if not self._write(Operation.objects.filter(free, is_active=True), self.holder, now):
+        if not self._take(Operation.objects.filter(free, is_active=True), now):
             raise TokenInUse
 
     def renew(self, now: datetime, **columns: Any) -> None:
         """Write the claim anew, and more columns of the row with it. Raises ClaimLost."""
-        if not self._write(Operation.objects.filter(claimed_by=self.holder), self.holder, now, **columns):
+        if not self._take(Operation.objects.filter(claimed_by=self.holder), now, **columns):
             raise ClaimLost
 
     def spend(self, operation: Operation, now: datetime, **columns: Any) -> None:
@@ -126,11 +140,21 @@ class Claim:
             raise ClaimLost from None
 
     def give_back(self) -> None:
-        self._write(Operation.objects.filter(claimed_by=self.holder), "", None)
+        self.insist(lambda: self._write(Operation.objects.filter(claimed_by=self.holder), "", None))
 
     def leave_to_vendor(self, since: datetime) -> None:
         """The vendor may still be at work on a call of that time: nobody calls until it must have let go."""
-        self._write(Operation.objects.filter(claimed_by=self.holder), THE_VENDOR, since)
+        self.insist(lambda: self._write(Operation.objects.filter(claimed_by=self.holder), THE_VENDOR, since))
+
+    def insist(self, write: Callable[[], T]) -> T:
+        """Do a write that a database which is away must not undo, as long as the claim stands."""
+        return insist(write, until=self.stands_until)
+
+    def _take(self, operations: QuerySet[Operation], now: datetime, **columns: Any) -> bool:
+        began = monotonic()
+        is_held = self._write(operations, self.holder, now, **columns)
+        self.stands_until = began + CLAIM_LASTS.total_seconds()
+        return is_held
 
     def _write(self, operations: QuerySet[Operation], holder: str, at: datetime | None, **columns: Any) -> bool:
         return operations.filter(pk=self.operation_id).update(claimed_by=holder, claimed_at=at, **columns) == 1
@@ -151,15 +175,25 @@ def claimed(operation_id: int, now: datetime) -> Iterator[Claim]:
 # Which
 
 
+def time_has_come(now: datetime) -> Q:
+    """Feeds whose time has come, and those that were polled well after now: our clock was set back."""
+    return Q(next_due_at__lte=now) | Q(last_poll_at__gt=now + SOON)
+
+
 def due_operations(now: datetime) -> list[int]:
     """The ids of the operations that have a feed to poll, those first that have waited longest."""
-    feeds = Feed.objects.filter(is_enabled=True, next_due_at__lte=now, operation__is_active=True)
+    feeds = Feed.objects.filter(time_has_come(now), is_enabled=True, operation__is_active=True)
     waiting = feeds.values("operation").annotate(since=Min("next_due_at")).order_by("since", "operation")
     return list(waiting.values_list("operation", flat=True))
 
 
 def due(feeds: Iterable[Feed], now: datetime) -> list[Feed]:
-    return [feed for feed in feeds if feed.next_due_at and feed.next_due_at <= now]
+    """Those of `time_has_come`."""
+    return [
+        feed
+        for feed in feeds
+        if (feed.next_due_at and feed.next_due_at <= now) or (feed.last_poll_at and feed.last_poll_at > now + SOON)
+    ]
 
 
 # A round
@@ -188,7 +222,7 @@ def poll_operation(
         schedule = {feed.pk: feed for feed in enabled.order_by(failing_last, "interval", "pk")}
         chosen = [feed for feed in schedule.values() if apis is None or feed.api in apis]
         if is_due:
-            enabled, chosen = enabled.filter(next_due_at__lte=clock()), due(chosen, clock())
+            enabled, chosen = enabled.filter(time_has_come(clock())), due(chosen, clock())
         for number, listed in enumerate(chosen):
             feed = enabled.filter(pk=listed.pk).first() if number else listed
             if feed is None or (at_pace and free_at(feed, now := clock()) > now):
@@ -211,32 +245,44 @@ def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callabl
     Raises ClaimLost, and django.db.DatabaseError where nothing can be recorded; whatever else goes wrong is a poll
     that failed.
     """
+    disk.require_room()
     began = monotonic()  # a process that is paused from here on sends nothing when it wakes up late
     claim.spend(feed.operation, clock())
     started_at = clock()
     try:
         reply = client.fetch(feed.api, server=feed.operation.server, token=feed.operation.token, began=began)
         readings = answers.parse(reply.body, feed.about)
-        with transaction.atomic():
-            feed = as_it_stands(feed, claim)
-            poll = recording.record(feed, reply, readings)
-            succeed(feed, started_at)
-        return poll, False
-    except (ClaimLost, DatabaseError):
+        return claim.insist(lambda: keep(feed, claim, reply, readings, started_at)), False
+    except ClaimLost:
         raise
     except Exception as error:
         if not isinstance(error, VendorError | TokenUnreadable | Superseded):
             logger.exception("%s: a fault of ours", feed)
-        try:
-            with transaction.atomic():
-                feed = as_it_stands(feed, claim)
-                poll, ends_round = fail(feed, error, started_at, clock())
-        except Superseded:
-            poll, ends_round = note_failure(feed, started_at, clock(), SUPERSEDED), True
-        if isinstance(error, VendorError) and error.is_under_way:
-            claim.leave_to_vendor(started_at)
-            return poll, True
-        return poll, ends_round
+        failure = error
+    poll, ends_round = claim.insist(lambda: keep_failure(feed, claim, failure, started_at, clock()))
+    if isinstance(failure, VendorError) and failure.is_under_way:
+        claim.leave_to_vendor(started_at)
+        return poll, True
+    return poll, ends_round
+
+
+@transaction.atomic
+def keep(feed: Feed, claim: Claim, reply: Reply, readings: Sequence[Reading], started_at: datetime) -> Poll:
+    """Record a good answer. Raises what `as_it_stands` raises."""
+    feed = as_it_stands(feed, claim)
+    poll = recording.record(feed, reply, readings)
+    succeed(feed, started_at)
+    note_skew(feed.operation, reply)
+    return poll
+
+
+def keep_failure(feed: Feed, claim: Claim, error: Exception, started_at: datetime, now: datetime) -> tuple[Poll, bool]:
+    """Record a poll that told nothing. Raises ClaimLost."""
+    try:
+        with transaction.atomic():
+            return fail(as_it_stands(feed, claim), error, started_at, now)
+    except Superseded:
+        return note_failure(feed, started_at, now, SUPERSEDED), True
 
 
 def as_it_stands(feed: Feed, claim: Claim) -> Feed:
@@ -261,14 +307,16 @@ def succeed(feed: Feed, started_at: datetime) -> None:
 def fail(feed: Feed, error: Exception, started_at: datetime, ended_at: datetime) -> tuple[Poll, bool]:
     """Record a poll that told nothing. No figure changes. Says too whether the other feeds had better wait."""
     outcome = outcome_of(error)
-    wait = wait_after(error, feed)
     feed.last_poll_at = started_at
-    feed.next_due_at = ended_at + wait if wait else next_on_grid(feed, started_at)
+    feed.next_due_at = due_after(error, feed, started_at, ended_at)
     feed.waits_for_quota = False
     feed.failing_since = feed.failing_since or started_at
     feed.failing_outcome = outcome
     feed.failing_message = error.message if isinstance(error, VendorError) else ""
-    feed.failures += 1
+    if is_unsent(error):
+        Operation.objects.filter(pk=feed.operation_id, calls__gt=0).update(calls=F("calls") - 1)
+    else:
+        feed.failures += 1
     _save(feed)
     concerns_others = isinstance(error, CONCERNS_ALL_FEEDS) and not others_are_heard(feed)
     if concerns_others:
@@ -277,6 +325,11 @@ def fail(feed: Feed, error: Exception, started_at: datetime, ended_at: datetime)
         quota.doubt_limit(feed.operation, ended_at)
     poll = note_failure(feed, started_at, ended_at, outcome, error if isinstance(error, VendorError) else None)
     return poll, concerns_others
+
+
+def is_unsent(error: Exception) -> bool:
+    """No connection came about: the vendor heard nothing, and the fault may be any network's on the way."""
+    return isinstance(error, NotReached | TimedOut) and not error.is_under_way
 
 
 def outcome_of(error: Exception) -> str:
@@ -357,15 +410,15 @@ def waits_for_quota(feed: Feed, schedule: Collection[Feed], now: datetime, *, ou
     return True
 
 
-def wait_after(error: Exception, feed: Feed) -> timedelta | None:
-    """How long a feed waits after a failure: None keeps it on its grid."""
-    retry_after = error.retry_after if isinstance(error, VendorError) else None
+def due_after(error: Exception, feed: Feed, started_at: datetime, ended_at: datetime) -> datetime:
+    """When a feed is tried again after a failure: on its grid, or after a wait that counts from the call's start."""
     if isinstance(error, WAITS_FOR_AN_ADMIN):
-        return SELDOM
+        return started_at + SELDOM
     if not isinstance(error, BACKS_OFF) and isinstance(error, VendorError | TokenUnreadable):
-        return None  # of a token that can't be read nothing is sent: its key may be back at the next poll
-    wait: timedelta = min(SOON * 2 ** min(feed.failures, 10), MOST)
-    return max(wait, retry_after or wait)
+        return next_on_grid(feed, started_at)  # where a token can't be read, its key may be back at the next poll
+    wait: timedelta = AT_A_TICK if is_unsent(error) else min(SOON * 2 ** min(feed.failures, 10), MOST)
+    retry_after = error.retry_after if isinstance(error, VendorError) else None
+    return max(started_at + wait, ended_at + (retry_after or timedelta()))
 
 
 def free_at(feed: Feed, now: datetime) -> datetime:
@@ -387,6 +440,16 @@ def bring_forward(operation: Operation, now: datetime, **which: object) -> None:
         for feed in feeds:
             feed.next_due_at = free_at(feed, now)
             feed.save(update_fields=["next_due_at"])
+
+
+def note_skew(operation: Operation, reply: Reply) -> None:
+    """Remember how far the vendor's clock is ahead of ours: by how much its `Date` lies outside the call."""
+    if reply.vendor_clock is None:
+        return
+    earliest, latest = reply.started_at - timedelta(seconds=1), reply.ended_at
+    outside = reply.vendor_clock - min(max(reply.vendor_clock, earliest), latest)
+    if abs(outside - timedelta(seconds=operation.clock_skew)) >= NOTED_SKEW:
+        Operation.objects.filter(pk=operation.pk).update(clock_skew=outside.total_seconds())
 
 
 def others_are_heard(feed: Feed) -> bool:
@@ -423,9 +486,9 @@ def ask_limit(operation: Operation, claim: Claim, *, client: BillingClient, cloc
         reply = client.fetch_token_info(server=operation.server, token=operation.token, began=began)
         told = token_info.parse(reply.body)
     except (VendorError, TokenUnreadable) as error:
+        logger.warning("%s: its limit of calls was not told: %s", operation, outcome_of(error))
         if isinstance(error, VendorError) and error.is_under_way:
             claim.leave_to_vendor(now)
-        logger.warning("%s: its limit of calls was not told: %s", operation, outcome_of(error))
         return
     quota.note_limit(operation, claim.holder, now, told)
 

@@ -10,9 +10,13 @@ from enum import StrEnum
 from django.db.models import OuterRef, Subquery
 from django.utils.translation import gettext as _
 
+from usage import disk
 from usage.models import GAP_INTERVALS, GOOD, Feed, Operation, OperationQuerySet, Poll
 
 from . import words
+
+TOLD_SKEW = timedelta(minutes=1)
+"""From how far on the vendor's clock and ours are said to differ."""
 
 STALLED_AFTER = timedelta(minutes=10)
 """How long a feed may be overdue before polling as a whole counts as stalled."""
@@ -219,6 +223,17 @@ class OperationStatus:
         return not waits, not any(row.state.is_trouble for row in self.rows), not self.is_another
 
     @property
+    def clock(self) -> str:
+        """How far the vendor's clock is from ours, where that is worth a word."""
+        skew = self.operation.clock_skew
+        if abs(skew) < TOLD_SKEW.total_seconds():
+            return ""
+        said = _("The vendor's clock is %(time)s ahead of this server's.")
+        if skew < 0:
+            said = _("The vendor's clock is %(time)s behind this server's.")
+        return said % {"time": words.stretch(abs(skew))}
+
+    @property
     def is_another(self) -> bool:
         """The vendor has answered under another name: the token may be another customer's."""
         return bool(self.operation.other_vendor_name)
@@ -259,6 +274,13 @@ def status(operations: OperationQuerySet, now: datetime) -> Status:
         operation, rows = found[feed.operation_id]
         rows.append(StatusRow(state_of(feed, operation, now), feed.last_rows))
     return Status(sorted((OperationStatus(*its, now) for its in found.values()), key=lambda its: its.urgency))
+
+
+def what_is_wrong(now: datetime) -> str:
+    """What keeps all of the polling up, in a sentence, or nothing."""
+    if disk.is_full():
+        return words.disk_is_full()
+    return _("Polling has stalled.") if is_stalled(now) else ""
 
 
 def is_stalled(now: datetime) -> bool:

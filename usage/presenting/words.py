@@ -137,6 +137,10 @@ def stretch(seconds: int) -> str:
     return _("%(minutes)s min") % {"minutes": number(max(1, round(seconds / 60)))}
 
 
+def disk_is_full() -> str:
+    return _("The disk is nearly full: nothing is polled until there is room on it.")
+
+
 def span(seconds: int) -> str:
     """A stretch of which seconds count: 39 s; from two minutes on as any other."""
     return _("%(seconds)s s") % {"seconds": number(seconds)} if seconds < 120 else stretch(seconds)

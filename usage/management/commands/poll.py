@@ -2,6 +2,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from usage.collecting import polling
+from usage.disk import DiskFull
 from usage.models import Operation
 from usage.wolkvox.catalogue import APIS
 
@@ -41,6 +42,9 @@ class Command(BaseCommand):
             return False
         except polling.ClaimLost:
             self.stdout.write(f"{operation.slug}: the claim on the token ran out; nothing was recorded")
+            return False
+        except DiskFull as error:
+            self.stdout.write(f"{operation.slug}: {error}")
             return False
         if not polls:
             self.stdout.write(f"{operation.slug}: {self.why_nothing(operation, apis, due)}")
