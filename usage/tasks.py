@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from .collecting import closing, polling, pruning
+from .collecting import claims, closing, polling, pruning
 from .disk import DiskFull
 
 logger = logging.getLogger(__name__)
@@ -29,9 +29,9 @@ def dispatch() -> None:
 def poll_operation(operation_id: int) -> None:
     try:
         polling.poll_operation(operation_id, client=polling.vendor())
-    except polling.TokenInUse:
+    except claims.TokenInUse:
         logger.info("operation %s is being polled already", operation_id)
-    except polling.ClaimLost:
+    except claims.ClaimLost:
         logger.warning("operation %s: the claim on its token ran out, nothing was recorded", operation_id)
     except DiskFull as error:
         logger.warning("operation %s: %s", operation_id, error)

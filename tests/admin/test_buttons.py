@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tests.admin.conftest import REFUSED, TOKEN, feed_of, page, said, whole_form
 from tests.conftest import make_user
-from usage.collecting import polling
+from usage.collecting import claims
 from usage.models import Operation, Poll
 from usage.wolkvox.simulator import RESERVED, Simulator
 
@@ -99,7 +99,7 @@ def test_more_than_three_feeds_go_to_a_worker(
 def test_a_token_in_use_and_what_can_not_be_polled_are_said(
     admin: Client, operation: Operation, vendor: Simulator
 ) -> None:
-    claim = polling.Claim(operation.pk)
+    claim = claims.Claim(operation.pk)
     claim.take(timezone.now())
     assert "Another poll is using the token" in said(admin.post(page(operation, "test")))
     claim.give_back()

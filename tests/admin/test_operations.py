@@ -20,7 +20,7 @@ from billing_dashboard.celery import app
 from tests.admin.conftest import ADD, LIST, POLLS, TOKEN, due_at, errors, feed_of, form, page, prefix, said, whole_form
 from tests.conftest import hear, make_operation, token_of
 from usage import tasks, tokens
-from usage.collecting import polling
+from usage.collecting import claims
 from usage.forms import OperationForm
 from usage.models import Feed, Operation, Poll
 from usage.wolkvox.simulator import Simulator
@@ -130,7 +130,7 @@ def test_a_new_token_makes_all_feeds_due_and_is_polled_at_once(
 def test_a_save_leaves_alone_what_a_worker_writes_meanwhile(operation: Operation) -> None:
     bound = OperationForm(form(name="Other", slug=operation.slug), instance=Operation.objects.get())
     assert bound.is_valid()
-    claim = polling.Claim(operation.pk)
+    claim = claims.Claim(operation.pk)
     claim.take(timezone.now())
     bound.instance.save(update_fields=bound.columns)
     operation.refresh_from_db()

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection, transaction
 
 from tests.conftest import body_of, hear, make_operation
-from usage.collecting import closing, polling, recording
+from usage.collecting import claims, closing, polling, recording
 from usage.models import DailyUsage, Feed, MonthlyUsage, Operation
 from usage.wolkvox import answers
 from usage.wolkvox.client import Reply
@@ -181,7 +181,7 @@ def test_a_poll_and_a_closing_at_once_leave_a_closed_month() -> None:
     Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(minutes=11))
     hear(operation, "interactions", MIDNIGHT - timedelta(minutes=6), ("Email", "300", "2026-10-31"))
     hear(operation, "interactions", MIDNIGHT + timedelta(minutes=1), ("Email", "2", "2026-11-01"))
-    claim = polling.Claim(operation.pk)
+    claim = claims.Claim(operation.pk)
     claim.take(MIDNIGHT)
     is_locked = Event()
 

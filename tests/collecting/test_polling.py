@@ -3,14 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import pairwise
 
 import pytest
 from django.test import override_settings
 
-from tests.conftest import make_operation
-from usage.collecting import operations, polling
-from usage.collecting.polling import AT_A_TICK, Claim, ClaimLost, TokenInUse
+from usage.collecting import operations, pacing, polling
+from usage.collecting.claims import Claim, ClaimLost, TokenInUse
+from usage.collecting.pacing import AT_A_TICK
 from usage.forms import TOKEN_COLUMNS
 from usage.models import (
     FAULT,
@@ -224,7 +223,7 @@ def test_an_answer_that_cannot_be_read_changes_no_figure(
     assert [list(model.objects.values()) for model in (Snapshot, DailyUsage, MonthlyUsage)] == before
     feed = feed_of(operation)
     assert feed.last_good_poll_at == NOON
-    assert due_at(feed) == polling.next_on_grid(feed, clock.now), "it keeps to its grid"
+    assert due_at(feed) == pacing.next_on_grid(feed, clock.now), "it keeps to its grid"
 
 
 def test_failures_back_off_and_a_good_poll_forgets_them(
@@ -273,7 +272,7 @@ def test_a_token_that_no_key_opens_is_said_and_never_sent_and_polled_again_when_
         polls = polling.poll_operation(operation.pk, client=client, clock=clock)
     assert [poll.outcome for poll in polls] == [TOKEN_UNREADABLE]
     assert not simulator.calls
-    clock.now += timedelta(minutes=5)
+    clock.now += timedelta(minutes=10)
     polls = polling.poll_operation(operation.pk, client=client, clock=clock)
     assert [poll.outcome for poll in polls] == ["good", "good"]
 
@@ -400,37 +399,3 @@ def test_a_call_that_is_broken_off_leaves_its_claim_to_expire(
         polling.poll_operation(operation.pk, client=Meanwhile(client, interrupt), clock=clock)
     with pytest.raises(TokenInUse):
         polling.poll_operation(operation.pk, client=client, clock=clock)
-
-
-# The grid
-
-
-def grid(feed: Feed, after: datetime, until: datetime) -> list[datetime]:
-    times = []
-    while (after := polling.next_on_grid(feed, after)) < until:
-        times.append(after)
-    return times
-
-
-@pytest.mark.parametrize("interval", Interval.values)
-@pytest.mark.parametrize("number", range(0, 31, 5))
-def test_each_day_ends_with_a_poll_in_its_last_minute_or_so(interval: int, number: int) -> None:
-    feed = Feed(operation=Operation(pk=number), interval=interval)
-    midnight = datetime(2026, 12, 1, 5, 0, tzinfo=UTC)
-    times = grid(feed, midnight - timedelta(days=3), midnight + timedelta(days=3))
-    last = max(time for time in times if time < midnight)
-    assert timedelta(seconds=45) <= midnight - last <= timedelta(seconds=75)
-    steps = {later - earlier for earlier, later in pairwise(times)}
-    assert steps == {timedelta(minutes=interval)}
-
-
-def test_a_late_tick_does_not_push_the_next_poll_off_the_grid(operation: Operation) -> None:
-    feed = feed_of(operation)
-    on_grid = polling.next_on_grid(feed, NOON)
-    for late in range(31):
-        assert polling.next_on_grid(feed, on_grid + timedelta(seconds=late)) == on_grid + timedelta(minutes=5)
-
-
-def test_operations_are_spread_over_the_grid(db: None) -> None:
-    made = [make_operation(name) for name in ("Bogotá", "Lima", "Quito")]
-    assert len({polling.next_on_grid(feed_of(one), NOON) for one in made}) == 3

@@ -9,7 +9,7 @@ from django.db.models import Min
 from django.test.utils import CaptureQueriesContext
 
 from tests.conftest import hear, make_operation
-from usage.collecting import operations, polling, quota
+from usage.collecting import operations, pacing, polling, quota
 from usage.collecting.quota import Quota
 from usage.forms import TOKEN_COLUMNS
 from usage.models import Feed, Interval, Operation, Poll
@@ -253,7 +253,7 @@ def test_a_feed_that_must_wait_is_due_later_on_its_grid_and_says_so(
     assert [polled.feed.api for polled in poll(operation, client, clock)] == ["interactions"]
     licences = feed_of(operation, "interaction_licenses")
     assert licences.waits_for_quota
-    later = polling.on_grid(licences, clock.now, timedelta(hours=3))
+    later = pacing.on_grid(licences, clock.now, timedelta(hours=3))
     assert licences.next_due_at == later
     assert not feed_of(operation).waits_for_quota
     allow(operation, 1000, 0)
@@ -273,9 +273,9 @@ def test_where_the_day_has_no_call_left_a_feed_waits_for_the_next(
     assert poll(operation, client, clock) == []
     assert simulator.calls.total() == before
     interactions, licences = feed_of(operation), feed_of(operation, "interaction_licenses")
-    last = polling.on_grid(interactions, MIDNIGHT - timedelta(minutes=2), interactions.pace)
+    last = pacing.on_grid(interactions, MIDNIGHT - timedelta(minutes=2), interactions.pace)
     assert interactions.next_due_at == last, "its last poll of the day is tried in any case"
-    assert licences.next_due_at == polling.on_grid(licences, MIDNIGHT, licences.pace)
+    assert licences.next_due_at == pacing.on_grid(licences, MIDNIGHT, licences.pace)
 
 
 @pytest.mark.django_db
@@ -289,7 +289,7 @@ def test_a_retry_waits_for_its_place_on_the_grid_where_calls_run_short(
     clock.now += timedelta(minutes=1)
     assert poll(operation, client, clock) == []
     interactions = feed_of(operation)
-    assert interactions.next_due_at == polling.next_on_grid(interactions, NOON)
+    assert interactions.next_due_at == pacing.next_on_grid(interactions, NOON)
     assert interactions.failing_since == NOON
 
 

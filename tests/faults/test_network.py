@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from tests.collecting.test_polling import NOON, Clock, due_at, feed_of, give_token
-from usage.collecting import polling
+from usage.collecting import pacing, polling
 from usage.models import Operation, Poll
 from usage.wolkvox.client import BillingClient
 from usage.wolkvox.simulator import Simulator, serve
@@ -73,7 +73,7 @@ def test_an_outage_does_not_lengthen_what_the_vendor_causes_after_it(operation: 
     give_token(operation, "unavailable")
     with serve(Simulator(clock=clock)) as back:
         assert tick(operation, BillingClient(back.url, now=clock), clock) == ["server_failed", "server_failed"]
-    assert max(due_at(feed) for feed in operation.feeds.filter(is_enabled=True)) == clock() + polling.SOON
+    assert max(due_at(feed) for feed in operation.feeds.filter(is_enabled=True)) == clock() + pacing.SOON
 
 
 def test_a_call_that_was_sent_and_never_answered_backs_off_from_its_start(operation: Operation, clock: Clock) -> None:

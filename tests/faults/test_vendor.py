@@ -15,8 +15,8 @@ import pytest
 
 from tests.conftest import Row, body_of
 from tests.wolkvox.conftest import Script, VendorFactory, response, start
-from usage.collecting import polling
-from usage.collecting.polling import CLAIM_LASTS, THE_VENDOR, TokenInUse
+from usage.collecting import pacing, polling
+from usage.collecting.claims import CLAIM_LASTS, THE_VENDOR, TokenInUse
 from usage.models import Answer, DailyUsage, Feed, Gap, MonthlyUsage, Operation, Poll, Product, Snapshot
 from usage.wolkvox.answers import MAX_ROWS
 from usage.wolkvox.client import BillingClient
@@ -300,7 +300,7 @@ def suffer(polled: Polled, fault: Fault, logged: pytest.LogCaptureFixture, *, ur
     assert (feed.failing_outcome, feed.failing_since) == (fault.outcome, at)
     assert feed.failures == (fault.again != AT_A_TICK), "a call that never left counts for no back-off"
     assert feed.last_good_poll_at == heard
-    assert polled.due_at == (polling.next_on_grid(feed, at) if fault.again is ON_ITS_GRID else at + fault.again)
+    assert polled.due_at == (pacing.next_on_grid(feed, at) if fault.again is ON_ITS_GRID else at + fault.again)
     assert_no_token(f"{list(Poll.objects.values())} {list(Feed.objects.values())} {logged.text}")
     polled.operation.refresh_from_db()
     assert polled.operation.claimed_by == (THE_VENDOR if fault.is_under_way else "")
@@ -319,7 +319,7 @@ def go_on(polled: Polled, failed_at: datetime, *, is_under_way: bool) -> None:
     assert poll.is_good
     feed = polled.feed
     assert (feed.failing_outcome, feed.failing_since, feed.failing_message, feed.failures) == ("", None, "", 0)
-    assert polled.due_at == polling.next_on_grid(feed, polled.now)
+    assert polled.due_at == pacing.next_on_grid(feed, polled.now)
     months = MonthlyUsage.objects.order_by("product__name").values_list("product__name", "items", "as_of")
     assert list(months) == [("Chat", Decimal(5), polled.now), ("Email", Decimal(14), polled.now)]
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from usage import disk, tasks
-from usage.collecting import polling
+from usage.collecting import claims, pacing, polling
 from usage.models import Feed, Operation, Poll
 from usage.presenting import words
 from usage.presenting.feeds import state_of
@@ -28,7 +28,7 @@ def test(request: HttpRequest, operation: Operation) -> None:
 def poll_now(request: HttpRequest, operation: Operation) -> None:
     now = timezone.now()
     feeds = _feeds(request, operation)
-    free = [feed for feed in feeds if polling.free_at(feed, now) <= now]
+    free = [feed for feed in feeds if pacing.free_at(feed, now) <= now]
     if len(free) <= AT_ONCE:
         _poll(request, operation, feeds)
         return
@@ -60,11 +60,11 @@ def _poll(request: HttpRequest, operation: Operation, feeds: Sequence[Feed]) -> 
     apis = [feed.api for feed in feeds]
     try:
         polls = polling.poll_operation(operation.pk, client=polling.vendor(), apis=apis, is_due=False, at_pace=True)
-    except polling.TokenInUse:
+    except claims.TokenInUse:
         said = gettext("Another poll is using the token at this moment. Try again in a minute.")
         messages.warning(request, said)
         return
-    except polling.ClaimLost:
+    except claims.ClaimLost:
         said = gettext("The call took so long that the token went to another poll: nothing was recorded.")
         messages.warning(request, said)
         return
@@ -78,7 +78,7 @@ def _poll(request: HttpRequest, operation: Operation, feeds: Sequence[Feed]) -> 
     for feed in feeds:
         if feed.api not in polled:
             feed.refresh_from_db()
-            messages.info(request, _waits(feed) if polling.free_at(feed, now) > now else _spared(feed, polls))
+            messages.info(request, _waits(feed) if pacing.free_at(feed, now) > now else _spared(feed, polls))
     _say_name(request, operation)
 
 
@@ -109,7 +109,7 @@ def _waits(feed: Feed) -> str:
         "api": words.api_title(feed.api),
         "outcome": words.of_outcome(feed.failing_outcome or "good").title,
         "time": words.moment(feed.last_poll_at or now, zone, now),
-        "again": words.moment(polling.free_at(feed, now), zone, now),
+        "again": words.moment(pacing.free_at(feed, now), zone, now),
     }
 
 

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from usage.collecting import closing, months, operations, polling, recording
+from usage.collecting import closing, months, operations, pacing, polling, recording
 from usage.models import Feed, Interval, Operation
 from usage.wolkvox import answers
 from usage.wolkvox.client import Reply
@@ -130,7 +130,7 @@ def times_of(feed: Feed, now: datetime) -> list[datetime]:
         month = months.first_of(month - timedelta(days=1))
     at = feed.last_good_poll_at or months.begins_at(month, zone)
     times = []
-    while (at := polling.next_on_grid(feed, at)) < now:
+    while (at := pacing.next_on_grid(feed, at)) < now:
         if not outage <= at < outage + OUTAGE:
             times.append(at)
     return [*times, now]

@@ -1,7 +1,7 @@
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from usage.collecting import polling
+from usage.collecting import claims, pacing, polling
 from usage.disk import DiskFull
 from usage.models import Operation
 from usage.wolkvox.catalogue import APIS
@@ -37,10 +37,10 @@ class Command(BaseCommand):
     def poll(self, operation: Operation, apis: list[str] | None, due: bool) -> bool:
         try:
             polls = polling.poll_operation(operation.pk, client=polling.vendor(), apis=apis, is_due=due, at_pace=True)
-        except polling.TokenInUse:
+        except claims.TokenInUse:
             self.stdout.write(f"{operation.slug}: another poll is using the token; try again in a minute")
             return False
-        except polling.ClaimLost:
+        except claims.ClaimLost:
             self.stdout.write(f"{operation.slug}: the claim on the token ran out; nothing was recorded")
             return False
         except DiskFull as error:
@@ -61,6 +61,6 @@ class Command(BaseCommand):
             return "nothing is due"
         polled = operation.feeds.filter(is_enabled=True, api__in=apis or APIS)
         now = timezone.now()
-        if any(polling.free_at(feed, now) <= now for feed in polled):
+        if any(pacing.free_at(feed, now) <= now for feed in polled):
             return "the day's calls run short, so nothing is called out of turn"
         return "polled less than 5 minutes ago, the vendor's pace" if polled else "nothing of it is polled"

@@ -1,0 +1,106 @@
+"""The claim on a token, which is in use by one call at a time, whoever runs.
+
+Whoever wants to call writes its claim into the operation's row with one conditional UPDATE, renews it before every
+call, and shows that it still holds it in the transaction that records. A claim that nobody gave back stands until the
+vendor must have let go of the call. While a claim stands, what was heard under it waits for a database that is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from django.db.models import Q, QuerySet
+
+from usage.models import Feed, Operation
+
+from . import quota
+from .insisting import insist
+
+T = TypeVar("T")
+
+CLAIM_LASTS = timedelta(seconds=90)
+"""A request leaves within 20 s of the claim's renewal or not at all, and the vendor may work on it for 60 s. A call of
+ours ends at 60 s, and a write may wait 20 s on SQLite. The rest is for the vendor to notice."""
+
+THE_VENDOR = "the vendor"
+"""Who holds the claim after a call whose answer didn't come whole."""
+
+
+class TokenInUse(Exception):
+    """Somebody else holds the claim; what was to be polled stays due."""
+
+
+class ClaimLost(Exception):
+    """The claim ran out and went to somebody else: nothing may be sent or recorded under it."""
+
+
+class Claim:
+    """The right to call with an operation's token."""
+
+    def __init__(self, operation_id: int) -> None:
+        self.operation_id = operation_id
+        self.holder = str(uuid4())
+        self.stands_until = 0.0  # on the monotonic clock
+
+    def take(self, now: datetime) -> None:
+        """Raises TokenInUse."""
+        free = Q(claimed_by="") | Q(claimed_at__lte=now - CLAIM_LASTS)
+        if not self._take(Operation.objects.filter(free, is_active=True), now):
+            raise TokenInUse
+
+    def renew(self, now: datetime, **columns: Any) -> None:
+        """Write the claim anew, and more columns of the row with it. Raises ClaimLost."""
+        if not self._take(Operation.objects.filter(claimed_by=self.holder), now, **columns):
+            raise ClaimLost
+
+    def spend(self, operation: Operation, now: datetime, **columns: Any) -> None:
+        """Renew it for a call, which is counted with the same UPDATE: no crash can lose one. Raises ClaimLost."""
+        self.renew(now, **quota.one_more(operation, now), **columns)
+
+    def hold(self, feed: Feed) -> Feed:
+        """The feed and its operation as they are now, locked to the transaction's end, so that the claim can't go.
+
+        The operation is locked first, as an admin's change does it. Raises ClaimLost.
+        """
+        feeds = Feed.objects.select_for_update(of=("operation", "self"), no_key=True).select_related("operation")
+        try:
+            return feeds.get(pk=feed.pk, operation__claimed_by=self.holder)
+        except Feed.DoesNotExist:
+            raise ClaimLost from None
+
+    def give_back(self) -> None:
+        self.insist(lambda: self._write(Operation.objects.filter(claimed_by=self.holder), "", None))
+
+    def leave_to_vendor(self, since: datetime) -> None:
+        """The vendor may still be at work on a call of that time: nobody calls until it must have let go."""
+        self.insist(lambda: self._write(Operation.objects.filter(claimed_by=self.holder), THE_VENDOR, since))
+
+    def insist(self, write: Callable[[], T]) -> T:
+        """Do a write that a database which is away must not undo, as long as the claim stands."""
+        return insist(write, until=self.stands_until)
+
+    def _take(self, operations: QuerySet[Operation], now: datetime, **columns: Any) -> bool:
+        began = monotonic()
+        is_held = self._write(operations, self.holder, now, **columns)
+        self.stands_until = began + CLAIM_LASTS.total_seconds()
+        return is_held
+
+    def _write(self, operations: QuerySet[Operation], holder: str, at: datetime | None, **columns: Any) -> bool:
+        return operations.filter(pk=self.operation_id).update(claimed_by=holder, claimed_at=at, **columns) == 1
+
+
+@contextmanager
+def claimed(operation_id: int, now: datetime) -> Iterator[Claim]:
+    claim = Claim(operation_id)
+    claim.take(now)
+    try:
+        yield claim
+    except Exception:
+        claim.give_back()
+        raise
+    claim.give_back()
