@@ -73,7 +73,7 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
         code="200",
         rows=len(readings),
         size=len(reply.body),
-        answer=keep_answer(reply.body),
+        answer_id=keep_answer(reply.body),
         is_held=turn is not None and turn.side is Side.UNSURE,
     )
     note_name(feed.operation, readings)
@@ -142,9 +142,9 @@ def clock_of(reply: Reply) -> datetime:
     return theirs if theirs and abs(theirs - ours) < CLOCKS_DIFFER else ours
 
 
-def keep_answer(body: bytes) -> Answer:
-    sha256 = hashlib.sha256(body).hexdigest()
-    return Answer.objects.get_or_create(sha256=sha256, defaults={"compressed": zlib.compress(body)})[0]
+def keep_answer(body: bytes) -> int:
+    answer = Answer(sha256=hashlib.sha256(body).hexdigest(), compressed=zlib.compress(body))
+    return storing.identified(answer, key="sha256")
 
 
 def note_name(operation: Operation, readings: Sequence[Reading]) -> None:

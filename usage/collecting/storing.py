@@ -32,6 +32,19 @@ def upsert(rows: Sequence[Model], *, key: Sequence[str]) -> None:
     _store(rows, f"ON CONFLICT ({_columns(_fields(rows, key))}) DO UPDATE SET {settings}")
 
 
+def identified(row: Model, *, key: str) -> int:
+    """The id of what stands under its key for good, inserted unless it is there."""
+    fields = _fields([row])
+    places = ", ".join(["%s"] * len(fields))
+    with connection.cursor() as cursor:
+        cursor.execute(  # DO NOTHING would give no id back
+            f"INSERT INTO {row._meta.db_table} ({_columns(fields)}) VALUES ({places})"
+            f" ON CONFLICT ({key}) DO UPDATE SET {key} = excluded.{key} RETURNING id",
+            *_values(fields, [row]),
+        )
+        return int(cursor.fetchone()[0])
+
+
 def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     for start in range(0, len(items), AT_ONCE):
         yield items[start : start + AT_ONCE]
@@ -74,7 +87,7 @@ def _fields(rows: Sequence[Model], names: Sequence[str] = ()) -> list[Field[Any,
 
 
 def _columns(fields: Sequence[Field[Any, Any]]) -> str:
-    return ", ".join(field.column for field in fields)
+    return ", ".join(str(field.column) for field in fields)
 
 
 def _values(fields: Sequence[Field[Any, Any]], rows: Sequence[Model]) -> Iterator[tuple[Any, ...]]:
