@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -96,6 +97,8 @@ def _values(fields: Sequence[Field[Any, Any]], rows: Sequence[Model]) -> Iterato
 
 
 def _prepared(field: Field[Any, Any]) -> Callable[[Any], Any]:
-    if connection.vendor == "postgresql" and not isinstance(field, JSONField):
+    if isinstance(field, JSONField):
+        return json.dumps
+    if connection.vendor == "postgresql":
         return lambda value: value  # psycopg takes Python's own types as they are
     return lambda value: field.get_db_prep_save(value, connection)
