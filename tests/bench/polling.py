@@ -100,9 +100,11 @@ def make_operations() -> None:
     from usage.collecting.operations import add_feeds
     from usage.models import Operation
 
+    tomorrow = datetime.now(tz=UTC) + timedelta(days=1)
     for number in range(OPERATIONS):
         operation = Operation(name=f"Operation {number:04}", slug=f"operation-{number:04}", server="0012")
         operation.token = f"{number:052}"
+        operation.call_limit, operation.limit_due_at = 100_000, tomorrow
         operation.save()
         add_feeds(operation, datetime.now(tz=UTC))
 
@@ -156,7 +158,10 @@ def poll_all(*apis: str) -> float:
 
 
 def slow() -> dict[str, float]:
-    """How many operations were polled within their interval, all of whose feeds are due at the start."""
+    """How many operations were polled within their interval, all of whose feeds are due at the start.
+
+    As at a full hour; the vendor's limit was asked for before, once a day.
+    """
     from django.db.models import Max
 
     with installation("broker", "worker", "beat", vendor_seconds=SLOW):

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from usage.wolkvox.answers import Reading
 
 POLLS = 100
-NOON = datetime(2026, 11, 30, 17, tzinfo=UTC)
+NOONS = {"products": datetime(2026, 11, 1, 17, tzinfo=UTC), "days": datetime(2026, 11, 30, 17, tzinfo=UTC)}
+"""The 1st for what is told month to date: on a later day a first answer would be spread over those before it."""
 MOST = 60_000
 DAYS = 30
 
@@ -69,7 +70,7 @@ def thirty_rows() -> list[float]:
 def rows_of(shape: str, number: int) -> list[Row]:
     """60,000 rows: of a product each, or of fewer products day by day."""
     if shape == "products":
-        return [(f"Product {row:05}", f"{number + row}.25", "2026-11-30") for row in range(MOST)]
+        return [(f"Product {row:05}", f"{number + row}.25", "2026-11-01") for row in range(MOST)]
     days = range(1, DAYS + 1)
     return [
         (f"Product {row:04}", f"{number + row + day}.25", f"2026-11-{day:02}")
@@ -87,7 +88,7 @@ def most_rows(shape: str) -> dict[str, float]:
     operation = make_operation()
 
     def record(number: int, minutes: int) -> float:
-        rows, at = rows_of(shape, number), NOON + timedelta(minutes=minutes)
+        rows, at = rows_of(shape, number), NOONS[shape] + timedelta(minutes=minutes)
         return seconds_of(lambda: hear(operation, "interactions", at, *rows))
 
     figures = {"first": record(1, 0), "changed": record(2, 5), "same": record(2, 10)}

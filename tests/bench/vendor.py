@@ -16,9 +16,11 @@ PRODUCTS = {"interactions": ("Email", "Facebook", "Twitter"), "interaction_licen
 numbers = itertools.count(1)
 
 
-def response(api: str) -> bytes:
-    now, number = datetime.now(tz=UTC), next(numbers)
-    rows = [
+def rows_of(api: str, now: datetime) -> list[dict[str, str]]:
+    if api == "token_info":
+        return [{"token_limit": "100000", "token_use_today": "1", "all_token_today": "1"}]
+    number = next(numbers)
+    return [
         {
             "operation": "Bogotá",
             "description": description,
@@ -27,6 +29,11 @@ def response(api: str) -> bytes:
         }
         for position, description in enumerate(PRODUCTS[api])
     ]
+
+
+def response(api: str) -> bytes:
+    now = datetime.now(tz=UTC)
+    rows = rows_of(api, now)
     body = json.dumps({"code": 200, "error": None, "msg": "Information found", "data": rows}).encode()
     head = (
         "HTTP/1.1 200 OK",

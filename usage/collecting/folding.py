@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from usage.models import PLACES, DailyUsage, Feed, MonthlyUsage, Snapshot
 
-from . import months
+from . import months, storing
 
 NOTHING, ONE, LEAST = Decimal(0), Decimal(1), Decimal(1).scaleb(-PLACES)
 
@@ -154,6 +154,7 @@ def fold_usage(day: DailyUsage, snapshot: Snapshot, month: MonthlyUsage) -> None
 
 
 def fold_month(month: MonthlyUsage, day: DailyUsage) -> None:
+    """All but what a month's usage comes to, which `sum_up` says once all days are in."""
     for by_day, figure in ((month.items_by_day, day.items), (month.to_date_by_day, day.month_to_date)):
         by_day += [None] * (day.day.day - len(by_day))  # noqa: PLW2901  in place
         by_day[day.day.day - 1] = None if figure is None else f"{figure.normalize():f}"
@@ -161,14 +162,18 @@ def fold_month(month: MonthlyUsage, day: DailyUsage) -> None:
     month.is_restated = month.is_restated or day.is_restated
     if day.is_reckoned and day.day.day not in month.reckoned_days:
         month.reckoned_days = sorted([*month.reckoned_days, day.day.day])
-    if month.product.is_usage:
-        month.items = Decimal(month.to_date_by_day[-1])
-        whole = items_of_whole_days(month)
-        month.highest, month.lowest = max(whole, default=None), min(whole, default=None)
-    else:
+    if not month.product.is_usage:
         month.items = Decimal(month.items_by_day[-1])
         month.highest = max(day.highest, month.highest or day.highest)
         month.lowest = min(day.lowest, day.lowest if month.lowest is None else month.lowest)
+
+
+def sum_up(months: Iterable[MonthlyUsage]) -> None:
+    for month in months:
+        if month.product.is_usage:
+            month.items = Decimal(month.to_date_by_day[-1])
+            whole = items_of_whole_days(month)
+            month.highest, month.lowest = max(whole, default=None), min(whole, default=None)
 
 
 def items_of_whole_days(month: MonthlyUsage) -> list[Decimal]:
@@ -179,11 +184,7 @@ def items_of_whole_days(month: MonthlyUsage) -> list[Decimal]:
     return [Decimal(text) for day, text in days.items() if text is not None and day not in month.reckoned_days]
 
 
-def write(model: type[Row], rows: Iterable[Row], *, date_field: str) -> None:
-    """Insert or update by operation, product and date. Without their ids, so that no other constraint is met first."""
-    key: list[str] = ["operation", "product", date_field]
-    unique = {(row.operation_id, row.product_id, getattr(row, date_field)): row for row in rows}
-    for row in unique.values():
-        row.pk = None
-    columns = [field.name for field in model._meta.concrete_fields if field.name not in ("id", *key)]
-    model._default_manager.bulk_create(unique.values(), update_conflicts=True, unique_fields=key, update_fields=columns)
+def write(rows: Iterable[Row], *, date_field: str) -> None:
+    """Insert or update by operation, product and date."""
+    unique = {(row.product_id, getattr(row, date_field)): row for row in rows}
+    storing.upsert(list(unique.values()), key=("operation", "product", date_field))

@@ -74,6 +74,7 @@ def _rebuild_month(feed: Feed, month: date, *, write: bool) -> list[Difference]:
             snapshot.product.kind = stands.closed_kind
         if not (stands and stands.closed_at and snapshot.first_seen > stands.closed_at):
             fold.add(snapshot)
+    folding.sum_up(fold.rows.values())
     for product_and_month, row in fold.rows.items():
         stands = stand_months.get(product_and_month)
         if stands and stands.closed_at:
@@ -86,8 +87,8 @@ def _rebuild_month(feed: Feed, month: date, *, write: bool) -> list[Difference]:
     differences = [*_compare(DailyUsage, stand_days, fold.days), *_compare(MonthlyUsage, stand_months, fold.rows)]
     if write and differences:
         sealed = {product for (product, _), row in stand_months.items() if row.is_closed}
-        _replace(DailyUsage, stand_days, fold.days, sealed, date_field="day")
-        _replace(MonthlyUsage, stand_months, fold.rows, sealed, date_field="month")
+        _replace(stand_days, fold.days, sealed, date_field="day")
+        _replace(stand_months, fold.rows, sealed, date_field="month")
     return differences
 
 
@@ -100,11 +101,9 @@ def _compare(model: type[Row], stand: Mapping[Key, Row], should: Mapping[Key, Ro
                 yield Difference(f"{model.__name__}.{field.name}", str(was or is_now), before, after)
 
 
-def _replace(
-    model: type[Row], stand: Mapping[Key, Row], should: Mapping[Key, Row], sealed: set[int], *, date_field: str
-) -> None:
+def _replace(stand: Mapping[Key, Row], should: Mapping[Key, Row], sealed: set[int], *, date_field: str) -> None:
     for key, row in stand.items():
         if key not in should and key[0] not in sealed:
             row.delete()
     rows = [row for (product, _), row in should.items() if product not in sealed]
-    folding.write(model, rows, date_field=date_field)
+    folding.write(rows, date_field=date_field)

@@ -30,8 +30,8 @@ from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.client import Reply
 from usage.wolkvox.errors import AnswerRefused
 
-from . import months, turns
-from .folding import NOTHING, Fold, Gaps, Key, last_known, write
+from . import months, storing, turns
+from .folding import NOTHING, Fold, Gaps, Key, last_known, sum_up, write
 from .turns import Figures, Side, Turn
 
 SUMMARY_ROWS = {"TOTAL", "TOTALES", "SUBTOTAL", "GRAND TOTAL", "TOTAL GENERAL"}
@@ -73,7 +73,7 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
         code="200",
         rows=len(readings),
         size=len(reply.body),
-        answer=keep_answer(reply.body),
+        answer_id=keep_answer(reply.body),
         is_held=turn is not None and turn.side is Side.UNSURE,
     )
     note_name(feed.operation, readings)
@@ -142,9 +142,9 @@ def clock_of(reply: Reply) -> datetime:
     return theirs if theirs and abs(theirs - ours) < CLOCKS_DIFFER else ours
 
 
-def keep_answer(body: bytes) -> Answer:
-    sha256 = hashlib.sha256(body).hexdigest()
-    return Answer.objects.get_or_create(sha256=sha256, defaults={"compressed": zlib.compress(body)})[0]
+def keep_answer(body: bytes) -> int:
+    answer = Answer(sha256=hashlib.sha256(body).hexdigest(), compressed=zlib.compress(body))
+    return storing.identified(answer, key="sha256")
 
 
 def note_name(operation: Operation, readings: Sequence[Reading]) -> None:
@@ -199,7 +199,7 @@ def products_of(feed: Feed, readings: Sequence[Reading]) -> dict[str, Product]:
     known = {product.description: product for product in Product.objects.filter(api=feed.api)}
     new = {reading.description: reading for reading in readings if reading.description not in known}
     if new:
-        Product.objects.bulk_create([new_product(feed, reading) for reading in new.values()], ignore_conflicts=True)
+        storing.insert_new([new_product(feed, reading) for reading in new.values()], key=("api", "description"))
         link_licences(feed)
         known = {product.description: product for product in Product.objects.filter(api=feed.api)}
     for reading in readings:
@@ -270,20 +270,28 @@ def keep_snapshots(
                 first_poll=poll,
             )
         )
-    Snapshot.objects.filter(pk__in=[snapshot.pk for snapshot in again]).update(last_seen=seen_at)
-    return again, Snapshot.objects.bulk_create(new)
+    for batch in storing.batches(again):
+        Snapshot.objects.filter(pk__in=[snapshot.pk for snapshot in batch]).update(last_seen=seen_at)
+    storing.insert(new)
+    return again, new
 
 
 # Daily and monthly usage
 
 
 def months_before(feed: Feed, figures: Sequence[Figure]) -> dict[Key, MonthlyUsage]:
+    products = {figure.product.pk: figure.product for figure in figures}
+    known = {}
     rows = MonthlyUsage.objects.filter(
         operation=feed.operation_id,
-        product__in={figure.product.pk for figure in figures},
-        month__in={months.first_of(figure.day) for figure in figures},
+        product__api=feed.api,
+        month__in={months.first_of(day) for day in {figure.day for figure in figures}},
     )
-    return {(row.product_id, row.month): row for row in rows}
+    for row in rows:
+        if product := products.get(row.product_id):
+            row.product = product
+            known[row.product_id, row.month] = row
+    return known
 
 
 def follow(feed: Feed, snapshots: Sequence[Snapshot], rows: dict[Key, MonthlyUsage], gaps: Gaps) -> None:
@@ -303,8 +311,9 @@ def follow(feed: Feed, snapshots: Sequence[Snapshot], rows: dict[Key, MonthlyUsa
         for key in touched - known:
             if key[1] == month:
                 rows[key].gaps, rows[key].gap_seconds = month_gaps, months.seconds_of(month_gaps)
-    write(DailyUsage, changed, date_field="day")
-    write(MonthlyUsage, [rows[key] for key in touched], date_field="month")
+    sum_up(rows[key] for key in touched)
+    write(changed, date_field="day")
+    write([rows[key] for key in touched], date_field="month")
 
 
 def days_before(feed: Feed, snapshots: Sequence[Snapshot], rows: Mapping[Key, MonthlyUsage]) -> dict[Key, DailyUsage]:
@@ -315,7 +324,7 @@ def days_before(feed: Feed, snapshots: Sequence[Snapshot], rows: Mapping[Key, Mo
     )
     found = DailyUsage.objects.filter(
         operation=feed.operation_id,
-        product__in={snapshot.product_id for snapshot in snapshots},
+        product__api=feed.api,
         day__gte=earliest,
     )
     return {(row.product_id, row.day): row for row in found}
@@ -345,7 +354,7 @@ def learn_reset(feed: Feed, poll: Poll, figures: Sequence[Figure], rows: Mapping
     """The first figures of a month tell when the vendor begins its months, where the month before was heard too."""
     if not feed.last_good_poll_at or not any(figure.product.is_usage for figure in figures):
         return
-    for month in {months.first_of(figure.day) for figure in figures} - {month for _, month in rows}:
+    for month in {months.first_of(day) for day in {figure.day for figure in figures}} - {month for _, month in rows}:
         before = months.first_of(month - timedelta(days=1))
         stands = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api)
         if stands.filter(month=before).exists() and not stands.filter(month=month).exists():

@@ -106,10 +106,13 @@ class BillingClient:
     def _call(self, path: str, api: str, server: str, token: str, began: float | None) -> Reply:
         _check(server, token)
         started_at = self._now()
-        with Deadline(self._deadline, began=began) as deadline, _session(deadline) as session:
-            request = session.prepare_request(self._request(path, api, server, token))
-            with closing(_opened(session, request, deadline)) as response:
-                body = self._accepted_body(response, deadline, token)
+        request = self._request(path, api, server, token).prepare()
+        with (
+            Deadline(self._deadline, began=began) as deadline,
+            closing(WatchedAdapter(deadline)) as adapter,
+            closing(_opened(adapter, request, deadline)) as response,
+        ):
+            body = self._accepted_body(response, deadline, token)
         return Reply(
             body=blackened_bytes(body, token) if len(token) >= _SHORTEST_BLACKENED else body,
             http_status=response.status_code,
@@ -156,22 +159,6 @@ class BillingClient:
         )
 
 
-class _Session(requests.Session):
-    """Sees no redirect: even when told not to follow one, requests reads its whole body into memory."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
-
-
-def _session(deadline: Deadline) -> requests.Session:
-    session = _Session()
-    session.trust_env = False
-    adapter = WatchedAdapter(deadline)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
-
-
 def _is_callable(url: str) -> bool:
     try:
         requests.Request("GET", url.replace("{server}", "0000")).prepare()
@@ -187,10 +174,14 @@ def _check(server: str, token: str) -> None:
         raise ValueError("A token is one or more visible ASCII characters, without spaces.")
 
 
-def _opened(session: requests.Session, request: requests.PreparedRequest, deadline: Deadline) -> requests.Response:
-    """The response, its headers read. Raised outside the handler, an error doesn't hold on to the request."""
+def _opened(adapter: WatchedAdapter, request: requests.PreparedRequest, deadline: Deadline) -> requests.Response:
+    """The response, its headers read. Raised outside the handler, an error doesn't hold on to the request.
+
+    Without a session of requests: it would follow redirects, or read their whole body when told not to, and look for
+    proxies and passwords in the environment.
+    """
     try:
-        return session.send(request, stream=True, allow_redirects=False, timeout=deadline.seconds)
+        return adapter.send(request, stream=True, timeout=deadline.seconds)
     except _TROUBLE as trouble:
         error = _explained(trouble, deadline)
     raise error
