@@ -1,0 +1,226 @@
+"""The operations as the vendor knows them, and their true figures at any time.
+
+Everything follows from the seed, the operation and the time, so that a run can be told again. Amounts are whole
+numbers of ten-thousandths: no truth is ever rounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from enum import Enum
+from functools import lru_cache
+from hashlib import sha256
+from random import Random
+from zoneinfo import ZoneInfo
+
+from usage.wolkvox.catalogue import APIS, Kind
+
+UNIT = 10_000
+LICENCES = "interaction_licenses"
+
+
+class Style(Enum):
+    """How an operation's answers are written."""
+
+    UNDATED = ""
+    DATED = "%Y-%m-%d"
+    TIMED = "%Y-%m-%d %H:%M:%S"
+    COMPACT = "%Y%m%d"
+    MONTH = "%Y-%m"
+    MONTH_FIRST = "%m-%Y"
+    ROW_A_DAY = "rows of each day of the month so far"
+    DAY_COUNTER = "the day's own count, dated"
+    UNDATED_DAY_COUNTER = "the day's own count, undated"
+
+    @property
+    def counts_day(self) -> bool:
+        return self in (Style.DAY_COUNTER, Style.UNDATED_DAY_COUNTER)
+
+    @property
+    def names_month(self) -> bool:
+        return self not in (Style.UNDATED, Style.UNDATED_DAY_COUNTER)
+
+    def date_of(self, local: datetime) -> str:
+        if not self.names_month:
+            return ""
+        return local.strftime("%Y-%m-%d" if self in (Style.ROW_A_DAY, Style.DAY_COUNTER) else self.value)
+
+
+STYLES = (
+    Style.UNDATED,
+    Style.DATED,
+    Style.ROW_A_DAY,
+    Style.DAY_COUNTER,
+    Style.MONTH,
+    Style.UNDATED,
+    Style.UNDATED_DAY_COUNTER,
+    Style.TIMED,
+    Style.UNDATED,
+    Style.COMPACT,
+    Style.UNDATED,
+    Style.MONTH_FIRST,
+)
+ZONES = ("America/Bogota", "America/Bogota", "America/Lima", "America/Mexico_City", "America/Santiago", "Europe/Madrid")
+USAGE_APIS = ("interactions", "ivr_minutes", "tts_chars")
+INTERVALS = (1440, 360, 1440, 720, 1440, 180, 1440, 1440, 720, 1440, 60, 1440)
+
+
+@dataclass(frozen=True)
+class Product:
+    description: str
+    daily: int  # ten-thousandths on a plain day
+    is_whole: bool
+
+
+@dataclass(frozen=True)
+class Account:
+    """An operation at the vendor. Its days and months begin at midnight in `vendor_zone`, whatever `zone` says."""
+
+    number: int
+    name: str
+    token: str
+    server: str
+    zone: ZoneInfo
+    vendor_zone: timezone
+    style: Style
+    api: str
+    interval: int
+    skew: timedelta
+    has_licences: bool
+    products: tuple[Product, ...]
+
+    @property
+    def apis(self) -> dict[str, int]:
+        """What is polled, and every how many minutes."""
+        return {self.api: self.interval} | ({LICENCES: 1440} if self.has_licences else {})
+
+    def local(self, at: datetime) -> datetime:
+        return at.astimezone(self.vendor_zone)
+
+
+def accounts(seed: int, count: int) -> list[Account]:
+    return [account(seed, number) for number in range(count)]
+
+
+def account(seed: int, number: int) -> Account:
+    chance = Random(f"{seed} account {number}")
+    style, zone = STYLES[number % len(STYLES)], ZoneInfo(ZONES[number % len(ZONES)])
+    reset = timedelta() if number % 5 == 4 or style is Style.UNDATED_DAY_COUNTER else some_reset(chance)
+    standard = zone.utcoffset(datetime(2024, 1 if zone.key.startswith("Europe") else 7, 1))
+    assert standard is not None
+    size = chance.choice((3, 40, 900)) if not style.counts_day else 200_000_000
+    products = (
+        Product("Email", 10 * size * UNIT, is_whole=False),
+        Product("Facebook Messenger", 4 * size * UNIT, is_whole=True),
+        *([Product("X (Twitter)", 5 * UNIT, is_whole=True)] if number % 3 == 0 else []),
+    )
+    return Account(
+        number=number,
+        name=f"Operación {number:02}",
+        token=sha256(f"{seed} token {number}".encode()).hexdigest()[:52],
+        server=f"{number % 7:04}",
+        zone=zone,
+        vendor_zone=timezone(standard - reset),
+        style=style,
+        api=USAGE_APIS[number % len(USAGE_APIS)],
+        interval=INTERVALS[number % len(INTERVALS)],
+        skew=timedelta() if style is Style.UNDATED_DAY_COUNTER else timedelta(seconds=chance.randint(-120, 120)),
+        has_licences=number % 3 == 0,
+        products=products,
+    )
+
+
+def some_reset(chance: Random) -> timedelta:
+    """How long after the configured midnight the vendor's own comes: up to 6 h, one of them taken by summer time."""
+    return timedelta(minutes=chance.randint(-6 * 60, 5 * 60))
+
+
+# Figures
+
+
+@lru_cache(maxsize=200_000)
+def day_total(account: Account, product: Product, day: date) -> int:
+    chance = Random(f"{account.token} {product.description} {day}")
+    total = int(product.daily * chance.uniform(0.5, 1.5) * (0.2 if day.weekday() == 6 else 1))
+    return total // UNIT * UNIT if product.is_whole else total
+
+
+def of_day(account: Account, product: Product, day: date, local: datetime) -> int:
+    """What a day counts at a local time: all of a day that is over, the part behind it of today."""
+    if day < local.date():
+        counted = day_total(account, product, day)
+        is_corrected = account.style is Style.ROW_A_DAY and day.day == 7 and local >= correction(account, day)
+        return counted - (_cut(counted, product) if is_corrected else 0)
+    seconds = local.hour * 3600 + local.minute * 60 + local.second
+    counted = day_total(account, product, day) * seconds // 86400
+    return counted // UNIT * UNIT if product.is_whole else counted
+
+
+@lru_cache(maxsize=200_000)
+def before(account: Account, product: Product, day: date) -> int:
+    """The month's days before this one."""
+    return sum(day_total(account, product, day.replace(day=number)) for number in range(1, day.day))
+
+
+def month_to_date(account: Account, product: Product, local: datetime) -> int:
+    """With what the vendor took back in the middle of the month, if it did."""
+    raw = before(account, product, local.date()) + of_day(account, product, local.date(), local)
+    since = correction(account, local.date())
+    return raw - (_cut(before(account, product, since.date()), product) if local >= since else 0)
+
+
+def correction(account: Account, day: date) -> datetime:
+    """When the vendor takes something back in the day's month: in one of four, else not before the month is over."""
+    chance = Random(f"{account.token} correction {day:%Y-%m}")
+    if chance.random() < 0.25:
+        noon = datetime(day.year, day.month, chance.randint(9, 20), 12, tzinfo=account.vendor_zone)
+        return noon + timedelta(minutes=chance.randint(0, 300))
+    return datetime.max.replace(tzinfo=UTC)
+
+
+def _cut(amount: int, product: Product) -> int:
+    cut = amount // 30
+    return cut // UNIT * UNIT if product.is_whole else cut
+
+
+def licences(account: Account, local: datetime) -> int:
+    """A gauge that changes in the middle of a month only: near its ends nobody could say whose figure it was."""
+    months = local.year * 12 + local.month - (local.day < 15)
+    return Random(f"{account.token} licences {months}").randint(5, 60) * UNIT
+
+
+def written(amount: int) -> str:
+    whole, rest = divmod(amount, UNIT)
+    return f"{whole}.{rest:04}".rstrip("0").rstrip(".") if rest else str(whole)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A row of an answer: what it says, and which day it truly is of."""
+
+    description: str
+    amount: int
+    day: date
+    date: str
+
+
+def rows(account: Account, api: str, at: datetime) -> list[Shown]:
+    """What the vendor shows at an instant."""
+    local = account.local(at)
+    today, said = local.date(), account.style.date_of(local)
+    if APIS[api].kind is not Kind.USAGE:
+        return [Shown("Licencias", licences(account, local), today, said)]
+    if account.style is Style.ROW_A_DAY:
+        days = [today.replace(day=number) for number in range(1, today.day + 1)]
+        return [
+            Shown(product.description, of_day(account, product, day, local), day, f"{day}")
+            for product in account.products
+            for day in days
+        ]
+    figure = today_alone if account.style.counts_day else month_to_date
+    return [Shown(product.description, figure(account, product, local), today, said) for product in account.products]
+
+
+def today_alone(account: Account, product: Product, local: datetime) -> int:
+    return of_day(account, product, local.date(), local)

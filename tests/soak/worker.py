@@ -1,0 +1,78 @@
+"""A process that polls: it does what it is told, through the real `collecting`, by the soak's clock.
+
+The fork server imports this module once, so that a worker that was killed is replaced in milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from typing import Any
+
+import django
+
+django.setup()
+
+from django.db import connection
+
+from usage.collecting import months, polling, pruning
+from usage.wolkvox.client import BillingClient
+
+DEADLINE = 1.0
+"""Seconds of a call, instead of 60: silences and drips are waited for in earnest."""
+
+KEEP_DAYS = 20
+"""How long polls are kept: short, so that pruning is at work all along."""
+
+Job = tuple[str, int, str]
+"""`poll`, an operation's id and the vendor's address; or `close` or `prune`."""
+
+
+def work(jobs: Connection, microseconds: Any, log: str) -> None:
+    """Until the other end of `jobs` is closed. `microseconds` is shared: the clock, since 1970."""
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+    def clock() -> datetime:
+        return datetime.fromtimestamp(microseconds.value / 1_000_000, UTC)
+
+    jobs.send(durability())
+    while True:
+        try:
+            job: Job = jobs.recv()
+        except EOFError:
+            return
+        jobs.send(done(job, clock))
+
+
+def done(job: Job, clock: Callable[[], datetime]) -> str:
+    """What became of a job, in a word."""
+    what, operation_id, url = job
+    if what == "close":
+        months.close_months(clock())
+    elif what == "prune":
+        pruning.prune(clock(), keep_days=KEEP_DAYS)
+    else:
+        client = BillingClient(url, deadline=DEADLINE, now=clock)
+        try:
+            polling.poll_operation(operation_id, client=client, clock=clock)
+        except (polling.TokenInUse, polling.ClaimLost) as lost:
+            return type(lost).__name__
+    return "done"
+
+
+def durability() -> str:
+    """What this process's own connection promises of a commit: killing a process can't show that, losing power would."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT source FROM pg_settings WHERE name IN ('synchronous_commit', 'fsync')")
+            is_ours = {source for (source,) in cursor.fetchall()} & {"client", "database", "session", "user"}
+            return "weakened" if is_ours else "durable"
+        said = {}
+        for pragma in ("synchronous", "journal_mode", "foreign_keys"):
+            cursor.execute(f"PRAGMA {pragma}")
+            said[pragma] = cursor.fetchone()[0]
+    return "durable" if said == {"synchronous": 2, "journal_mode": "wal", "foreign_keys": 1} else f"weakened: {said}"
