@@ -189,7 +189,7 @@ def pace(calls: Iterable[Call]) -> Iterator[str]:
     for call in calls:
         before = last.get((call.account.number, call.api))
         interval = timedelta(minutes=call.account.apis.get(call.api, 0) - 1)
-        if before and before.outcome == GOOD and not before.was_killed and call.at - before.at < interval:
+        if before and before.outcome == GOOD and not (before.was_killed or before.was_paused) and call.at - before.at < interval:
             yield f"{call.account.name}: {call.api} was called at {before.at} and at {call.at}"
         last[call.account.number, call.api] = call
 

@@ -202,9 +202,7 @@ class Run:
                 self.vendor.contested.add(account.number)
                 jobs.append(jobs[-1])
                 self.doubled += 1
-        if is_near_a_boundary(now):
-            jobs.append((("close", 0, ""), None))
-        self.workers.do(jobs)
+        self.workers.do([*jobs, (("close", 0, ""), None)])
         self.workers.wake()
         self.workers.do([])
 

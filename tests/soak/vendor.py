@@ -96,7 +96,7 @@ class Vendor:
         self.dangers: Dangers | None = None
         self.url = self.elsewhere = ""
         self.strangers: list[str] = []
-        self._clock, self._seed, self._quota = clock, seed, quota
+        self._clock, self._seed, self._quota, self._began = clock, seed, quota, clock()
         self._lock = threading.Lock()
         self._under_way: dict[int, list[UnderWay]] = {account.number: [] for account in accounts}
         self._held: dict[int, datetime] = {}
@@ -168,8 +168,9 @@ class Vendor:
         chance = Random(f"{self._seed} {account.number} {api} {number}")
         moment = self._moment(account, at, chance)
         is_within = self._spend(account, at)
-        call.is_late_news = is_late(account, api, moment, chance)
-        shown = rows(account, api, last_of_the_month_before(account, moment) if call.is_late_news else moment)
+        before = last_of_the_month_before(account, moment)
+        call.is_late_news = before > self._began and is_late(account, api, moment, chance)
+        shown = rows(account, api, before if call.is_late_news else moment)
         asked = Asked(account, api, moment, shown, self.elsewhere, chance)
         if not is_within:
             call.fault, answer = "over quota", Answer(b'{"code": 403, "msg": "TOKEN LIMIT EXCEEDED"}', 403, outcome="quota_exceeded")
@@ -269,12 +270,10 @@ def read_request(connection: socket.socket) -> tuple[str, str, str] | None:
     received = b""
     while b"\r\n\r\n" not in received:
         piece = connection.recv(8192)
-        if not piece:
-            return None
         received += piece
+        if not piece or not received.startswith(b"GET "):  # nothing, or a TLS handshake
+            return None
     first, *lines = received.decode("latin-1").split("\r\n")
-    if not first.startswith("GET "):
-        return None  # a TLS handshake, say
     path, _, query = first.split(" ")[1].partition("?")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     return path, query.removeprefix("api="), headers.get("wolkvox-token", "")
