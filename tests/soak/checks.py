@@ -14,7 +14,7 @@ from typing import Any
 from django.db import connection
 
 from usage.collecting import months, rebuilding
-from usage.models import GOOD, Answer, DailyUsage, MonthlyUsage, Poll
+from usage.models import GOOD, Answer, DailyUsage, MonthlyUsage, Operation, Poll
 
 from .accounts import UNIT, Account
 from .vendor import Call
@@ -37,17 +37,21 @@ class Truth:
     """What the ledger says could have been read: docs/soak.md defines it."""
 
     accounts: dict[int, Account]
+    reconciled_until: datetime
     days: dict[Key, list[Heard]] = field(default_factory=lambda: defaultdict(list))
     calls: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
-    sealed: dict[int, dict[str, Any]] = field(default_factory=dict)
+    sealed: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    named_otherwise: set[int] = field(default_factory=set)
 
     def reconcile(self, calls: Sequence[Call], troubles: dict[tuple[int, datetime], str], until: datetime) -> None:
         """Hold each call against its poll, and learn the truth from those that told it."""
         ids = {account.number: operation for operation, account in self.accounts.items()}
         polls = {
             (poll.feed.operation_id, poll.feed.api, poll.started_at): poll
-            for poll in Poll.objects.filter(started_at__lt=until).select_related("feed", "answer").defer("answer__compressed")
+            for poll in Poll.objects.filter(started_at__gte=self.reconciled_until, started_at__lt=until)
+            .select_related("feed", "answer")
+            .defer("answer__compressed")
         }
         for call in sorted(calls, key=lambda call: call.at):
             poll = polls.pop((ids[call.account.number], call.api, call.at), None)
@@ -60,12 +64,14 @@ class Truth:
                 self.calls["all"] += 1
                 self.calls["faulty"] += 1
                 if poll.outcome != troubles[operation, at]:
-                    self.findings.append(f"{self.accounts[operation].name}: {poll.outcome}, not {troubles[operation, at]}")
-            elif at >= self.reconciled_until:
-                self.findings.append(f"{self.accounts[operation].name}: a poll of {api} at {at} that nobody was asked for")
+                    self.findings.append(
+                        f"{self.accounts[operation].name}: {poll.outcome}, not {troubles[operation, at]}"
+                    )
+            else:
+                self.findings.append(
+                    f"{self.accounts[operation].name}: a poll of {api} at {at} that nobody was asked for"
+                )
         self.reconciled_until = until
-
-    reconciled_until: datetime = field(default=datetime.min)
 
     def _is_read(self, call: Call, poll: Poll | None) -> bool:
         where = f"{call.account.name}, {call.api} at {call.at} ({call.fault or 'good'})"
@@ -84,6 +90,8 @@ class Truth:
         return call.outcome == GOOD == poll.outcome
 
     def _learn(self, operation: int, call: Call) -> None:
+        if call.is_under_another_name:
+            self.named_otherwise.add(operation)
         for shown in call.rows:
             is_a_days = call.account.style.counts_day or len(call.rows) > len({row.description for row in call.rows})
             day = shown.day if is_a_days and call.api == call.account.api else shown.day.replace(day=1)
@@ -101,7 +109,9 @@ class Truth:
 
     def seal(self) -> None:
         """Note the closed months, and hold those noted before against what stands now."""
-        rows = {row["id"]: row for row in MonthlyUsage.objects.filter(state="closed").values()}
+        closed = MonthlyUsage.objects.filter(state=MonthlyUsage.State.CLOSED).order_by("pk")
+        columns = [column.attname for column in MonthlyUsage._meta.concrete_fields]
+        rows = {row[0]: row for row in closed.values_list(*columns)}
         for number, noted in self.sealed.items():
             if rows.get(number) != noted:
                 self.findings.append(f"a closed month moved: {noted} is now {rows.get(number)}")
@@ -124,7 +134,9 @@ def figures(truth: Truth, end: date) -> tuple[list[str], int, int]:
     for (operation, _), sentences in sorted(wrong.items()):
         count += 1
         right += not sentences
-        findings += [f"{truth.accounts[operation].name} ({truth.accounts[operation].style.name}): {said}" for said in sentences]
+        findings += [
+            f"{truth.accounts[operation].name} ({truth.accounts[operation].style.name}): {said}" for said in sentences
+        ]
     return findings, right, count
 
 
@@ -189,7 +201,12 @@ def pace(calls: Iterable[Call]) -> Iterator[str]:
     for call in calls:
         before = last.get((call.account.number, call.api))
         interval = timedelta(minutes=call.account.apis.get(call.api, 0) - 1)
-        if before and before.outcome == GOOD and not (before.was_killed or before.was_paused) and call.at - before.at < interval:
+        if (
+            before
+            and before.outcome == GOOD
+            and not (before.was_killed or before.was_paused)
+            and call.at - before.at < interval
+        ):
             yield f"{call.account.name}: {call.api} was called at {before.at} and at {call.at}"
         last[call.account.number, call.api] = call
 
@@ -203,6 +220,11 @@ def integrity() -> Iterator[str]:
             yield from (f"{pragma}: {row}" for row in cursor.fetchall() if row != ("ok",))
 
 
+def names(truth: Truth) -> Iterator[str]:
+    """An operation that was ever answered for under another name is flagged, and no other is."""
+    flagged = set(Operation.objects.exclude(other_vendor_name="").values_list("pk", flat=True))
+    for operation in flagged ^ truth.named_otherwise:
+        yield f"{truth.accounts[operation].name} is {'' if operation in flagged else 'not '}flagged for its name"
 
 
 # Tokens
@@ -217,7 +239,11 @@ class TokenSearch:
         self.plain: set[bytes] = set()
         self.encoded: set[bytes] = set()
         for token in tokens:
-            for text in (token.lower().encode(), token.encode().hex().encode(), token.upper().encode().hex().lower().encode()):
+            for text in (
+                token.lower().encode(),
+                token.encode().hex().encode(),
+                token.upper().encode().hex().lower().encode(),
+            ):
                 self.plain |= set(windows(text, self.LENGTH))
             for case in (token.lower(), token.upper()):
                 for shift in range(3):

@@ -60,6 +60,7 @@ class Call:
     rows: Sequence[Shown] = ()
     is_whole: bool = False
     is_late_news: bool = False
+    is_under_another_name: bool = False
     was_killed: bool = False
     was_paused: bool = False
 
@@ -83,9 +84,7 @@ class UnderWay:
 
 
 class Vendor:
-    def __init__(
-        self, accounts: Sequence[Account], *, clock: Callable[[], datetime], seed: int, odds: Odds, quota: int
-    ) -> None:
+    def __init__(self, accounts: Sequence[Account], *, clock: Callable[[], datetime], seed: int, odds: Odds) -> None:
         self.accounts = {account.token: account for account in accounts}
         self.calls: list[Call] = []
         self.overlaps: list[str] = []
@@ -96,7 +95,7 @@ class Vendor:
         self.dangers: Dangers | None = None
         self.url = self.elsewhere = ""
         self.strangers: list[str] = []
-        self._clock, self._seed, self._quota, self._began = clock, seed, quota, clock()
+        self._clock, self._seed, self._began = clock, seed, clock()
         self._lock = threading.Lock()
         self._under_way: dict[int, list[UnderWay]] = {account.number: [] for account in accounts}
         self._held: dict[int, datetime] = {}
@@ -112,7 +111,9 @@ class Vendor:
         path, api, token = asked
         account = self.accounts.get(token)
         if account is None:
-            return send(connection, Answer(b'{"code": 401, "msg": "PLEASE ENTER THE WOLKVOX-TOKEN"}', 401), self._clock())
+            return send(
+                connection, Answer(b'{"code": 401, "msg": "PLEASE ENTER THE WOLKVOX-TOKEN"}', 401), self._clock()
+            )
         with self._at_once(account, connection):
             if path == INFORMATION:
                 self._inform(account, connection)
@@ -124,7 +125,9 @@ class Vendor:
         """Notes who else is calling with the token, or may be for all that the vendor knows."""
         mine, at = UnderWay(connection, self._clock()), self._clock()
         with self._lock:
-            others = [other for other in self._under_way[account.number] if not other.is_over and not other.has_let_go()]
+            others = [
+                other for other in self._under_way[account.number] if not other.is_over and not other.has_let_go()
+            ]
             if others:
                 self.overlaps.append(f"{account.name}: {len(others) + 1} calls at once at {at}")
             if (held := self._held.get(account.number)) and at < held:
@@ -140,7 +143,7 @@ class Vendor:
         today = account.local(at).date()
         with self._lock:
             self.used[account.number, today] += 1
-            is_within = self.used[account.number, today] <= self._quota
+            is_within = self.used[account.number, today] <= account.quota
             if not is_within:
                 self.breaches.append(f"{account.name}: call {self.used[account.number, today]} of {today}")
         return is_within
@@ -151,10 +154,10 @@ class Vendor:
         used = self.used[account.number, account.local(at).date()]
         told = {
             "description": account.name,
-            "token_limit": str(self._quota),
+            "token_limit": str(account.quota),
             "token_use_today": str(used),
             "all_token_today": str(used),
-            "available_consumption_options": str(max(0, self._quota - used)),
+            "available_consumption_options": str(max(0, account.quota - used)),
         }
         send(connection, Answer(json.dumps({"code": "200", "error": None, "msg": "", "data": [told]}).encode()), at)
 
@@ -173,12 +176,16 @@ class Vendor:
         shown = rows(account, api, before if call.is_late_news else moment)
         asked = Asked(account, api, moment, shown, self.elsewhere, chance)
         if not is_within:
-            call.fault, answer = "over quota", Answer(b'{"code": 403, "msg": "TOKEN LIMIT EXCEEDED"}', 403, outcome="quota_exceeded")
+            call.fault, answer = (
+                "over quota",
+                Answer(b'{"code": 403, "msg": "TOKEN LIMIT EXCEEDED"}', 403, outcome="quota_exceeded"),
+            )
         elif chance.random() < self.odds.fault:
             call.fault, answer = fault(asked)
         else:
             answer = good(asked)
             call.rows, call.sha256 = shown, digest(answer.body, account.token)
+            call.is_under_another_name = answer.is_under_another_name
         call.outcome = answer.outcome
         if account.number in self.contested:
             time.sleep(CONTESTED)

@@ -13,12 +13,9 @@ from typing import Any
 
 import django
 
-django.setup()
-
-from django.db import connection
-
-from usage.collecting import months, polling, pruning
 from usage.wolkvox.client import BillingClient
+
+django.setup()
 
 DEADLINE = 1.0
 """Seconds of a call, instead of 60: silences and drips are waited for in earnest."""
@@ -50,6 +47,8 @@ def work(jobs: Connection, microseconds: Any, log: str) -> None:
 
 def done(job: Job, clock: Callable[[], datetime]) -> str:
     """What became of a job, in a word."""
+    from usage.collecting import months, polling, pruning
+
     what, operation_id, url = job
     if what == "close":
         months.close_months(clock())
@@ -65,7 +64,9 @@ def done(job: Job, clock: Callable[[], datetime]) -> str:
 
 
 def durability() -> str:
-    """What this process's own connection promises of a commit: killing a process can't show that, losing power would."""
+    """What this process's connection promises of a commit. No kill can show it: only a loss of power would."""
+    from django.db import connection
+
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT source FROM pg_settings WHERE name IN ('synchronous_commit', 'fsync')")
