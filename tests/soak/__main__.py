@@ -133,6 +133,7 @@ def soak(chosen: argparse.Namespace, folder: Path) -> int:
             "pace": paces,
             "another host": vendor.strangers,
             "durability": [said for said in workers.seen if said.startswith("weakened")],
+            "workers": [said for said in workers.seen if said.startswith("fault")],
             "integrity": list(checks.integrity()),
         }
         vendor.odds = Odds(0, 0, 0)

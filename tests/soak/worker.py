@@ -5,6 +5,7 @@ The fork server imports this module once, so that a worker that was killed is re
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ import django
 from usage.wolkvox.client import BillingClient
 
 django.setup()
+
+logger = logging.getLogger(__name__)
 
 DEADLINE = 1.0
 """Seconds of a call, instead of 60: silences and drips are waited for in earnest."""
@@ -42,16 +45,20 @@ def work(jobs: Connection, microseconds: Any, log: str) -> None:
             job: Job = jobs.recv()
         except EOFError:
             return
-        jobs.send(done(job, clock))
+        try:
+            jobs.send(done(job, clock))
+        except Exception as error:
+            logger.exception("a fault of ours")
+            jobs.send(f"fault: {error!r}")
 
 
 def done(job: Job, clock: Callable[[], datetime]) -> str:
     """What became of a job, in a word."""
-    from usage.collecting import months, polling, pruning
+    from usage.collecting import closing, polling, pruning
 
     what, operation_id, url = job
     if what == "close":
-        months.close_months(clock())
+        closing.close_months(clock())
     elif what == "prune":
         pruning.prune(clock(), keep_days=KEEP_DAYS)
     else:
