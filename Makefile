@@ -4,7 +4,7 @@ export PORT ?= 8000
 bin := .venv/bin
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
-.PHONY: help run start test check bench lock
+.PHONY: help run start test check bench soak lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -59,8 +59,8 @@ data/static/staticfiles.json: .venv/installed $(shell find static)
 # Work on it
 
 # Neither a developer's .env nor the shell may lead the tests to real data.
-test bench: export DATABASE_URL =
-test bench: export REDIS_URL =
+test bench soak: export DATABASE_URL =
+test bench soak: export REDIS_URL =
 
 test: .venv/installed-dev data/static/staticfiles.json ## every test, on SQLite and PostgreSQL, in Chromium
 	@$(call apt-install,$(chromium) $(postgresql) $(gettext))
@@ -88,6 +88,12 @@ check: .venv/installed-dev ## style, types, migrations, settings, translations, 
 bench: .venv/installed-dev data/static/staticfiles.json ## the figures to reach, measured on PostgreSQL
 	@$(call apt-install,$(postgresql))
 	$(bin)/python tests/with_postgres.py $(bin)/python -m tests.bench
+
+soak: .venv/installed-dev data/static/staticfiles.json ## 24 months x 50 operations, faults, kills and all: docs/soak.md
+	@$(call apt-install,$(postgresql))
+	ROLLOVERS=10000 $(bin)/python -m pytest tests/collecting/test_turns.py -n auto
+	$(bin)/python -m tests.soak
+	$(bin)/python tests/with_postgres.py $(bin)/python -m tests.soak
 
 lock: | .venv/installed-dev ## requirements.txt and requirements-dev.txt from pyproject.toml; pins stay where they can
 	$(compile)

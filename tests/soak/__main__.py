@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -125,6 +126,7 @@ def soak(chosen: argparse.Namespace, folder: Path) -> int:
         findings = {
             "figures": (told := checks.figures(truth, last))[0],
             "daily sums": list(checks.daily_sums(truth, last)),
+            "certificates": list(checks.certificates(truth, last)),
             "rebuild --check": list(checks.rebuilt()),
             "calls and polls": truth.findings,
             "names": list(checks.names(truth)),
@@ -164,6 +166,7 @@ def connection_name() -> str:
 
 def main() -> int:
     os.chdir(ROOT)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     in_memory = Path("/dev/shm")  # noqa: S108  no process that is killed loses what the kernel has
     place = in_memory if os.access(in_memory, os.W_OK) else None
     with (

@@ -63,8 +63,8 @@ STYLES = (
 )
 ZONES = ("America/Bogota", "America/Bogota", "America/Lima", "America/Mexico_City", "America/Santiago", "Europe/Madrid")
 USAGE_APIS = ("interactions", "ivr_minutes", "tts_chars")
-INTERVALS = (1440, 360, 1440, 720, 1440, 1440, 360, 1440, 1440, 1440, 720, 1440)
-HOURLY = 10
+INTERVALS = (1440, 360, 1440, 720, 1440, 1440, 1440, 1440, 1440, 1440, 720, 1440)
+HOURLY = 6
 
 
 @dataclass(frozen=True)

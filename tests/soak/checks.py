@@ -30,6 +30,7 @@ class Heard:
     at: datetime
     amount: int
     is_late_news: bool
+    sha256: str
 
 
 @dataclass
@@ -95,7 +96,7 @@ class Truth:
         for shown in call.rows:
             is_a_days = call.account.style.counts_day or len(call.rows) > len({row.description for row in call.rows})
             day = shown.day if is_a_days and call.api == call.account.api else shown.day.replace(day=1)
-            heard = Heard(call.at, shown.amount, call.is_late_news)
+            heard = Heard(call.at, shown.amount, call.is_late_news, call.sha256)
             self.days[operation, call.api, shown.description, day].append(heard)
 
     def month_figures(self) -> dict[Key, dict[date, list[Heard]]]:
@@ -162,6 +163,26 @@ def last_before(heard: Sequence[Heard], closed_at: datetime, with_it: bool) -> i
     """The last figure before a closing. Which of two things of the same instant came first, nobody knows."""
     known = [each for each in heard if each.at < closed_at or (with_it and each.at == closed_at)]
     return known[-1].amount if known else 0
+
+
+def certificates(truth: Truth, end: date) -> Iterator[str]:
+    """Each names the last answer that told of its month before the closing, and when it came.
+
+    Of usage alone: in the seconds around midnight, nobody knows of which month an undated gauge is.
+    """
+    told = truth.month_figures()
+    usage = MonthlyUsage.objects.filter(month__lt=end, product__kind="usage")
+    for row in usage.select_related("product", "certificate"):
+        about = f"{truth.accounts[row.operation_id].name} {row.product} {row.month:%Y-%m}"
+        key = (row.operation_id, row.product.api, row.product.description, row.month)
+        if row.closed_at and not hasattr(row, "certificate"):
+            yield f"{about}: closed without a certificate"
+        elif row.closed_at:
+            heard = [each for of_day in told.get(key, {}).values() for each in of_day if each.at <= row.closed_at]
+            named = row.certificate.last_good_poll_at, row.certificate.answer_sha256
+            last = max((each.at for each in heard if each.at < row.closed_at), default=None)
+            if named not in {(each.at, each.sha256) for each in heard if each.at in (last, row.closed_at)}:
+                yield f"{about}: its certificate names {named}, and {last} was the last answer"
 
 
 def daily_sums(truth: Truth, end: date) -> Iterator[str]:

@@ -1,0 +1,35 @@
+"""A short soak on each database; the long one is `make soak`."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from billing_dashboard.launch import ROOT
+from tests.with_postgres import cluster
+
+pytestmark = pytest.mark.process
+
+SHORT = ["--months", "1", "--operations", "7", "--kill", "0.03", "--pause", "0.015"]
+
+
+def soak(database_url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.soak", *SHORT],
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_month_on_sqlite_loses_and_invents_nothing() -> None:
+    soak("")
+
+
+def test_a_month_on_postgresql_loses_and_invents_nothing() -> None:
+    with cluster() as url:
+        soak(url)
