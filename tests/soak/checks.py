@@ -93,6 +93,7 @@ class Truth:
     def _learn(self, operation: int, call: Call) -> None:
         if call.is_under_another_name:
             self.named_otherwise.add(operation)
+        self.calls["late news"] += call.is_late_news
         for shown in call.rows:
             is_a_days = call.account.style.counts_day or len(call.rows) > len({row.description for row in call.rows})
             day = shown.day if is_a_days and call.api == call.account.api else shown.day.replace(day=1)

@@ -258,9 +258,10 @@ class Vendor:
 
 
 def is_late(account: Account, api: str, moment: datetime, chance: Random) -> bool:
-    """Some machines of the vendor still speak of the old month on the first day of the new one."""
+    """Some machines of the vendor still speak of the old month when others have long told of the new one."""
     lags = account.number % 4 == 1 and account.style.names_month and api == account.api
-    return lags and account.local(moment).day == 1 and chance.random() < 0.5
+    ours, theirs = moment.astimezone(account.zone), account.local(moment)
+    return lags and ours.day == theirs.day == 1 and theirs.hour >= 5 and ours.hour < 20 and chance.random() < 0.7
 
 
 def last_of_the_month_before(account: Account, moment: datetime) -> datetime:
