@@ -110,8 +110,8 @@ def soak(chosen: argparse.Namespace, folder: Path) -> int:
         def take_stock() -> None:
             calls, vendor.calls = vendor.calls, []
             found = len(truth.findings)
-            paces.extend(checks.pace(calls))
             truth.reconcile(calls, run.troubles, clock())
+            paces.extend(checks.pace(calls))
             truth.seal()
             said = f"{clock():%Y-%m-%d}, {truth.calls['all']} calls, {workers.killed} killed"
             progress(f"{said}, {time.monotonic() - began:.0f} s")

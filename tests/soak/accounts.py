@@ -63,9 +63,7 @@ STYLES = (
 )
 ZONES = ("America/Bogota", "America/Bogota", "America/Lima", "America/Mexico_City", "America/Santiago", "Europe/Madrid")
 USAGE_APIS = ("interactions", "ivr_minutes", "tts_chars")
-INTERVALS = (1440, 360, 1440, 720, 1440, 1440, 1440, 1440, 1440, 1440, 720, 1440)
-OFTEN = 6
-"""The account that counts each day alone without a date: only a fall over midnight shows where a day ends."""
+INTERVALS = (1440, 360, 1440, 720, 360, 1440, 180, 1440, 1440, 1440, 720, 1440)
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def account(seed: int, number: int) -> Account:
     style, zone = STYLES[number % len(STYLES)], ZoneInfo(ZONES[number % len(ZONES)])
     reset = timedelta() if number % 5 == 4 or style is Style.UNDATED_DAY_COUNTER else some_reset(chance)
     winter = datetime(2024, 1 if zone.key.startswith("Europe") else 7, 1, tzinfo=zone)
-    interval = 180 if number == OFTEN else INTERVALS[number % len(INTERVALS)]
+    interval = INTERVALS[number % len(INTERVALS)]
     size = chance.choice((3, 40, 900)) if not style.counts_day else 200_000_000
     products = (
         Product("Email", 10 * size * UNIT, is_whole=False),
@@ -130,7 +128,7 @@ def account(seed: int, number: int) -> Account:
         interval=interval,
         skew=timedelta() if style is Style.UNDATED_DAY_COUNTER else timedelta(seconds=chance.randint(-120, 120)),
         has_licences=number % 3 == 0,
-        quota=10_000 if number % 3 else 4 + 1440 // interval,
+        quota=3 if number % 12 == 4 else 10_000,
         products=products,
     )
 
@@ -147,6 +145,8 @@ def some_reset(chance: Random) -> timedelta:
 def day_total(account: Account, product: Product, day: date) -> int:
     chance = Random(f"{account.token} {product.description} {day}")
     total = int(product.daily * chance.uniform(0.5, 1.5) * (0.2 if day.weekday() == 6 else 1))
+    if account.style is Style.UNDATED_DAY_COUNTER:  # a small day before a big one would show no fall
+        total = int(product.daily * chance.uniform(0.9, 1.1))
     return total // UNIT * UNIT if product.is_whole else total
 
 

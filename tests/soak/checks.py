@@ -58,7 +58,8 @@ class Truth:
             poll = polls.pop((ids[call.account.number], call.api, call.at), None)
             self.calls["all"] += 1
             self.calls["faulty"] += bool(call.fault)
-            if self._is_read(call, poll):
+            call.is_read = self._is_read(call, poll)
+            if call.is_read:
                 self._learn(ids[call.account.number], call)
         for (operation, api, at), poll in polls.items():
             if (operation, at) in troubles:
@@ -218,17 +219,12 @@ def rebuilt() -> Iterator[str]:
 
 
 def pace(calls: Iterable[Call]) -> Iterator[str]:
-    """No API of an operation is called again within its interval after a good answer, but for a late tick's minute."""
+    """No API of an operation is called again within its interval of one that was read, but for a late tick's minute."""
     last: dict[tuple[int, str], Call] = {}
     for call in calls:
         before = last.get((call.account.number, call.api))
         interval = timedelta(minutes=call.account.apis.get(call.api, 0) - 1)
-        if (
-            before
-            and before.outcome == GOOD
-            and not (before.was_killed or before.was_paused)
-            and call.at - before.at < interval
-        ):
+        if before and before.is_read and not before.was_paused and call.at - before.at < interval:
             yield f"{call.account.name}: {call.api} was called at {before.at} and at {call.at}"
         last[call.account.number, call.api] = call
 

@@ -204,9 +204,9 @@ class Run:
                 self.vendor.contested.add(account.number)
                 jobs.append(jobs[-1])
                 self.doubled += 1
-        if now.day < SETTLED or is_near_a_boundary(now):
-            jobs.append((("close", 0, ""), None))
         self.workers.do(jobs)
+        if now.day < SETTLED or is_near_a_boundary(now):
+            self.workers.do([(("close", 0, ""), None)])
         self.workers.wake()
         self.workers.do([])
 

@@ -63,6 +63,7 @@ class Call:
     is_under_another_name: bool = False
     was_killed: bool = False
     was_paused: bool = False
+    is_read: bool = False
 
 
 @dataclass

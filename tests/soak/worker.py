@@ -20,7 +20,7 @@ django.setup()
 
 logger = logging.getLogger(__name__)
 
-DEADLINE = 1.0
+DEADLINE = 2.0
 """Seconds of a call, instead of 60: silences and drips are waited for in earnest."""
 
 KEEP_DAYS = 20
