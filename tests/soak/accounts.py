@@ -63,7 +63,7 @@ STYLES = (
 )
 ZONES = ("America/Bogota", "America/Bogota", "America/Lima", "America/Mexico_City", "America/Santiago", "Europe/Madrid")
 USAGE_APIS = ("interactions", "ivr_minutes", "tts_chars")
-INTERVALS = (1440, 360, 1440, 720, 360, 1440, 180, 1440, 1440, 1440, 720, 1440)
+INTERVALS = (1440, 360, 1440, 720, 60, 1440, 180, 1440, 1440, 1440, 720, 1440)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def account(seed: int, number: int) -> Account:
         interval=interval,
         skew=timedelta() if style is Style.UNDATED_DAY_COUNTER else timedelta(seconds=chance.randint(-120, 120)),
         has_licences=number % 3 == 0,
-        quota=3 if number % 12 == 4 else 10_000,
+        quota=20 if interval == 60 else 10_000,  # less than the interval takes
         products=products,
     )
 

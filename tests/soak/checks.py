@@ -110,15 +110,22 @@ class Truth:
 
     # A closed month stays as it is
 
-    def seal(self) -> None:
-        """Note the closed months, and hold those noted before against what stands now."""
-        closed = MonthlyUsage.objects.filter(state=MonthlyUsage.State.CLOSED).order_by("pk")
-        columns = [column.attname for column in MonthlyUsage._meta.concrete_fields]
-        rows = {row[0]: row for row in closed.values_list(*columns)}
+    def seal(self, now: datetime) -> None:
+        """Note the months that have just been closed."""
+        self.sealed |= sealed_rows(closed_at=now)
+
+    def hold_sealed(self) -> None:
+        """Hold the closed months against what they were when they were closed."""
+        stand = sealed_rows()
         for number, noted in self.sealed.items():
-            if rows.get(number) != noted:
-                self.findings.append(f"a closed month moved: {noted} is now {rows.get(number)}")
-        self.sealed = rows
+            if stand.get(number) != noted:
+                self.findings.append(f"a closed month moved: {noted} is now {stand.get(number)}")
+
+
+def sealed_rows(**which: datetime) -> dict[int, tuple[Any, ...]]:
+    columns = [column.attname for column in MonthlyUsage._meta.concrete_fields]
+    rows = MonthlyUsage.objects.filter(state=MonthlyUsage.State.CLOSED, **which)
+    return {row[0]: row for row in rows.values_list("pk", *columns)}
 
 
 def figures(truth: Truth, end: date) -> tuple[list[str], int, int]:

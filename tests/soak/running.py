@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -174,12 +174,16 @@ def add_operations(accounts: Sequence[Account], now: datetime) -> dict[int, Acco
     return added
 
 
+@dataclass
 class Run:
-    def __init__(self, vendor: Vendor, workers: Workers, clock: Clock, accounts: dict[int, Account], seed: int) -> None:
-        self.vendor, self.workers, self.clock, self.accounts = vendor, workers, clock, accounts
-        self.chance = Random(f"{seed} run")
-        self.troubles: dict[tuple[int, datetime], str] = {}
-        self.doubled = 0
+    vendor: Vendor
+    workers: Workers
+    clock: Clock
+    accounts: dict[int, Account]
+    chance: Random
+    when_closed: Callable[[datetime], None]
+    troubles: dict[tuple[int, datetime], str] = field(default_factory=dict)
+    doubled: int = 0
 
     def until(self, end: datetime, each_month: Callable[[], None]) -> None:
         month = self.clock().month
@@ -207,6 +211,7 @@ class Run:
         self.workers.do(jobs)
         if now.day < SETTLED or is_near_a_boundary(now):
             self.workers.do([(("close", 0, ""), None)])
+            self.when_closed(now)
         self.workers.wake()
         self.workers.do([])
 

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ class Vendor:
         self.calls: list[Call] = []
         self.overlaps: list[str] = []
         self.breaches: list[str] = []
-        self.used: Counter[tuple[int, date]] = Counter()
+        self.used: dict[tuple[int, date], list[datetime]] = defaultdict(list)
         self.contested: set[int] = set()
         self.odds = odds
         self.dangers: Dangers | None = None
@@ -143,16 +143,17 @@ class Vendor:
         """Counts a call of the vendor's day. False, and a breach, if there was none left."""
         today = account.local(at).date()
         with self._lock:
-            self.used[account.number, today] += 1
-            is_within = self.used[account.number, today] <= account.quota
-            if not is_within:
-                self.breaches.append(f"{account.name}: call {self.used[account.number, today]} of {today}")
-        return is_within
+            used = self.used[account.number, today]
+            used.append(at)
+            if is_over := len(used) > account.quota:
+                calls = ", ".join(f"{call:%d %H:%M:%S}" for call in used)
+                self.breaches.append(f"{account.name}: {account.quota} calls a day, and it made {calls}")
+        return not is_over
 
     def _inform(self, account: Account, connection: socket.socket) -> None:
         at = self._clock()
         self._spend(account, at)
-        used = self.used[account.number, account.local(at).date()]
+        used = len(self.used[account.number, account.local(at).date()])
         told = {
             "description": account.name,
             "token_limit": str(account.quota),
@@ -172,7 +173,7 @@ class Vendor:
         chance = Random(f"{self._seed} {account.number} {api} {number}")
         moment = self._moment(account, at, chance)
         is_within = self._spend(account, at)
-        before = last_of_the_month_before(account, moment)
+        before = late_in_the_month_before(account, moment, chance)
         call.is_late_news = before > self._began and is_late(account, api, moment, chance)
         shown = rows(account, api, before if call.is_late_news else moment)
         asked = Asked(account, api, moment, shown, self.elsewhere, chance)
@@ -265,8 +266,9 @@ def is_late(account: Account, api: str, moment: datetime, chance: Random) -> boo
     return lags and ours.day == theirs.day == 1 and theirs.hour >= 5 and ours.hour < 20 and chance.random() < 0.7
 
 
-def last_of_the_month_before(account: Account, moment: datetime) -> datetime:
-    return account.local(moment).replace(day=1, hour=0, minute=0, second=0, microsecond=0) - timedelta(seconds=1)
+def late_in_the_month_before(account: Account, moment: datetime, chance: Random) -> datetime:
+    begins = account.local(moment).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return begins - timedelta(seconds=chance.randint(1, 7200))
 
 
 def digest(body: bytes, token: str) -> str:
