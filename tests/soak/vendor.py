@@ -174,7 +174,7 @@ class Vendor:
         moment = self._moment(account, at, chance)
         is_within = self._spend(account, at)
         before = late_in_the_month_before(account, moment, chance)
-        call.is_late_news = before > self._began and is_late(account, api, moment, chance)
+        call.is_late_news = before > self._began and is_late(account, api, moment)
         shown = rows(account, api, before if call.is_late_news else moment)
         asked = Asked(account, api, moment, shown, self.elsewhere, chance)
         if not is_within:
@@ -259,11 +259,11 @@ class Vendor:
             send(connection, Answer(json.dumps({"code": 200, "data": wrong}).encode()), self._clock())
 
 
-def is_late(account: Account, api: str, moment: datetime, chance: Random) -> bool:
-    """Some machines of the vendor still speak of the old month when others have long told of the new one."""
+def is_late(account: Account, api: str, moment: datetime) -> bool:
+    """Some machines of the vendor, asked by day, still speak of the old month when others have told of the new one."""
     lags = account.number % 4 == 1 and account.style.names_month and api == account.api
     ours, theirs = moment.astimezone(account.zone), account.local(moment)
-    return lags and ours.day == theirs.day == 1 and theirs.hour >= 5 and ours.hour < 20 and chance.random() < 0.7
+    return lags and ours.day == theirs.day == 1 and 10 <= ours.hour < 20
 
 
 def late_in_the_month_before(account: Account, moment: datetime, chance: Random) -> datetime:
