@@ -63,7 +63,7 @@ STYLES = (
 )
 ZONES = ("America/Bogota", "America/Bogota", "America/Lima", "America/Mexico_City", "America/Santiago", "Europe/Madrid")
 USAGE_APIS = ("interactions", "ivr_minutes", "tts_chars")
-INTERVALS = (1440, 360, 1440, 720, 60, 1440, 180, 1440, 1440, 1440, 720, 1440)
+INTERVALS = (1440, 180, 1440, 720, 60, 1440, 180, 1440, 1440, 1440, 720, 1440)
 
 
 @dataclass(frozen=True)
