@@ -58,7 +58,6 @@ class Call:
     outcome: str = ""
     sha256: str = ""
     rows: Sequence[Shown] = ()
-    is_whole: bool = False
     is_late_news: bool = False
     is_under_another_name: bool = False
     was_killed: bool = False
@@ -69,19 +68,16 @@ class Call:
 @dataclass
 class UnderWay:
     connection: socket.socket
-    at: datetime
     is_over: bool = False
 
     def has_let_go(self) -> bool:
         """The caller has closed its side, which it does before it calls again."""
-        with suppress(BlockingIOError):
-            try:
-                return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            except (ConnectionError, OSError) as error:
-                if isinstance(error, BlockingIOError):
-                    raise
-                return True
-        return False
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
 
 class Vendor:
@@ -124,7 +120,7 @@ class Vendor:
     @contextmanager
     def _at_once(self, account: Account, connection: socket.socket) -> Iterator[None]:
         """Notes who else is calling with the token, or may be for all that the vendor knows."""
-        mine, at = UnderWay(connection, self._clock()), self._clock()
+        mine, at = UnderWay(connection), self._clock()
         with self._lock:
             others = [
                 other for other in self._under_way[account.number] if not other.is_over and not other.has_let_go()
@@ -224,15 +220,13 @@ class Vendor:
                 self._held[number] = call.at + HOLDS_ON
 
     def _deliver(self, call: Call, answer: Answer, connection: socket.socket, clock: datetime) -> None:
-        call.is_whole = answer.way is Way.SENT
-        try:
-            if answer.way is Way.SENT:
-                with self._lock:
-                    for each in self._under_way[call.account.number]:
-                        each.is_over = each.is_over or each.connection is connection
+        """For the vendor a call is over with the last byte that it sends; where none is, once the caller goes."""
+        if answer.way is Way.SENT:
+            with self._lock:
+                for each in self._under_way[call.account.number]:
+                    each.is_over = each.is_over or each.connection is connection
+        with suppress(OSError):
             send(connection, answer, clock)
-        except OSError:
-            call.is_whole = False
 
     def _moment(self, account: Account, at: datetime, chance: Random) -> datetime:
         """When the vendor looks at its counters: the call may have been long on its way."""
