@@ -107,7 +107,7 @@ def accounts(seed: int, count: int) -> list[Account]:
 def account(seed: int, number: int) -> Account:
     chance = Random(f"{seed} account {number}")
     style, zone = STYLES[number % len(STYLES)], ZoneInfo(ZONES[number % len(ZONES)])
-    reset = timedelta() if number % 5 == 4 or style is Style.UNDATED_DAY_COUNTER else some_reset(chance)
+    reset = timedelta() if number % 5 == 4 or style is Style.UNDATED_DAY_COUNTER else some_reset(chance, number)
     winter = datetime(2024, 1 if zone.key.startswith("Europe") else 7, 1, tzinfo=zone)
     interval = INTERVALS[number % len(INTERVALS)]
     size = chance.choice((3, 40, 900)) if not style.counts_day else 200_000_000
@@ -133,9 +133,13 @@ def account(seed: int, number: int) -> Account:
     )
 
 
-def some_reset(chance: Random) -> timedelta:
-    """How long after the configured midnight the vendor's own comes: up to 6 h, one of them taken by summer time."""
-    return timedelta(minutes=chance.randint(-6 * 60, 5 * 60))
+def some_reset(chance: Random, number: int) -> timedelta:
+    """How long after the configured midnight the vendor's own comes: up to 6 h, one of them taken by summer time.
+
+    Every fourth is early: that is what an undated figure of the evening must not be mistaken in.
+    """
+    minutes = chance.randint(-6 * 60, 5 * 60)
+    return timedelta(minutes=-max(30, abs(minutes)) if number % 4 == 0 else minutes)
 
 
 # Figures
