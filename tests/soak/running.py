@@ -19,7 +19,7 @@ from typing import Any
 
 from django.db.models import Min
 
-from usage.collecting import operations, polling
+from usage.collecting import claims, operations, polling
 from usage.models import Feed, Operation
 
 from . import worker
@@ -96,7 +96,7 @@ class Workers:
             sleepers = [each for each in self.workers if each.account is account and not each.asleep_until]
             for sleeper in sleepers:
                 os.kill(sleeper.process.pid, signal.SIGSTOP)
-                sleeper.asleep_until = self.clock() + 1.5 * polling.CLAIM_LASTS
+                sleeper.asleep_until = self.clock() + 1.5 * claims.CLAIM_LASTS
                 self.paused += 1
         return bool(sleepers)
 

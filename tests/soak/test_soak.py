@@ -11,7 +11,7 @@ from tests.with_postgres import cluster
 
 pytestmark = pytest.mark.process
 
-SHORT = ["--months", "1", "--operations", "7", "--kill", "0.03", "--pause", "0.015"]
+SHORT = ["--months", "1", "--operations", "7", "--kill", "0.02", "--pause", "0.01"]
 
 
 def soak(database_url: str) -> None:

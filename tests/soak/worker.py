@@ -54,7 +54,7 @@ def work(jobs: Connection, microseconds: Any, log: str) -> None:
 
 def done(job: Job, clock: Callable[[], datetime]) -> str:
     """What became of a job, in a word."""
-    from usage.collecting import closing, polling, pruning
+    from usage.collecting import claims, closing, polling, pruning
 
     what, operation_id, url = job
     if what == "close":
@@ -65,7 +65,7 @@ def done(job: Job, clock: Callable[[], datetime]) -> str:
         client = BillingClient(url, deadline=DEADLINE, now=clock)
         try:
             polling.poll_operation(operation_id, client=client, clock=clock)
-        except (polling.TokenInUse, polling.ClaimLost) as lost:
+        except (claims.TokenInUse, claims.ClaimLost) as lost:
             return type(lost).__name__
     return "done"
 
