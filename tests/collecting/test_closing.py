@@ -122,6 +122,14 @@ def test_the_same_news_again_corrects_nothing(october: Operation) -> None:
     assert corrections() == []
 
 
+def test_a_poll_that_was_under_way_while_the_month_closed_corrects_it(october: Operation) -> None:
+    heard(october, (4, "3"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=9, seconds=30))
+    heard(october, (9, "1075"), date="2026-10-31")
+    assert corrections() == [1075]
+    assert list(rebuild(write=False)) == []
+
+
 def test_a_day_that_changes_later_corrects_the_sum(operation: Operation) -> None:
     def days(*items: str) -> list[tuple[str, str, str]]:
         return [("Email", figure, f"2026-10-{29 + number}") for number, figure in enumerate(items)]

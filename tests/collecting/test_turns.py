@@ -172,6 +172,15 @@ def test_where_no_count_fell_nobody_can_tell_and_the_old_month_says_how_long_it_
     assert (october.state, october.certificate.last_good_poll_at) == ("closed", MIDNIGHT - timedelta(minutes=1))
 
 
+def test_where_no_count_fell_what_was_learned_of_the_vendors_midnight_tells(quiet: Operation) -> None:
+    Operation.objects.update(reset_after=290, reset_before=500)
+    for minutes, items in ((4, "3"), (7, "4"), (9, "5"), (395, "9")):
+        hear(quiet, "interactions", MIDNIGHT + timedelta(minutes=minutes), ("Email", items))
+    assert figures(quiet) == {10: 3, 11: 9}
+    told = Snapshot.objects.filter(items__in=[3, 4, 5]).values_list("items", "month")
+    assert dict(told) == {3: OCTOBER, 5: NOVEMBER}
+
+
 def test_a_month_that_closes_on_held_answers_gives_them_their_place_first(operation: Operation) -> None:
     Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(hours=1))
     hear(operation, "interactions", MIDNIGHT - timedelta(minutes=58), ("Email", "3"))

@@ -94,7 +94,8 @@ def settle(feed: Feed, told: Figures | None = None, day: date | None = None) -> 
     """Give the answers that were held their place, now that `told`, of `day`, shows where the count began anew.
 
     Where they are followed by figures of the old month, all of them were the old month's. Else the count began anew
-    where it fell deepest; where it never fell, nobody can tell, and the figures stand nowhere.
+    where it fell deepest. Where it never fell, what was learned of the vendor's midnight tells. Where that doesn't,
+    nobody can, and the figures stand nowhere.
     """
     begins = turns.near(feed, feed.held_since) if feed.held_since else None
     held = list(feed.polls.filter(is_held=True).order_by("started_at", "pk").select_related("answer"))
@@ -110,11 +111,14 @@ def settle(feed: Feed, told: Figures | None = None, day: date | None = None) -> 
     old = turns.fall_in([before, *(usage_of(readings, products) for readings in heard), *after])
     if day and day < begins:
         old = len(held) + 1
-    if old is None:
-        return
     for number, (poll, readings) in enumerate(zip(held, heard, strict=True), start=1):
-        turn = Turn(begins, Side.OLD if number < old else Side.NEW)
-        keep(feed, poll, place(feed, readings, products, clock=poll.started_at, turn=turn), poll.started_at)
+        if old is None:
+            side = turns.side_learned(feed, begins, poll.started_at)
+        else:
+            side = Side.OLD if number < old else Side.NEW
+        if side is not Side.UNSURE:
+            figures = place(feed, readings, products, clock=poll.started_at, turn=Turn(begins, side))
+            keep(feed, poll, figures, poll.started_at)
 
 
 def keep(feed: Feed, poll: Poll, figures: Sequence[Figure], seen_at: datetime) -> None:
@@ -256,6 +260,9 @@ def keep_snapshots(
             before.last_seen, before.product = seen_at, figure.product
             again.append(before)
             continue
+        first_seen = seen_at
+        if closed and closed.closed_at:  # while the call was under way, it may be
+            first_seen = max(seen_at, closed.closed_at + timedelta(microseconds=1))
         new.append(
             Snapshot(
                 feed=feed,
@@ -265,8 +272,8 @@ def keep_snapshots(
                 counts_day=figure.counts_day,
                 items=figure.items,
                 vendor_date=figure.vendor_date,
-                first_seen=seen_at,
-                last_seen=seen_at,
+                first_seen=first_seen,
+                last_seen=first_seen,
                 first_poll=poll,
             )
         )

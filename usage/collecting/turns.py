@@ -140,6 +140,15 @@ def _kept(before: Figures, now: Figures) -> float:
 # What is learned of the vendor
 
 
+def side_learned(feed: Feed, begins: date, at: datetime) -> Side:
+    """On which side an answer of that time is by what is known of the vendor's midnight."""
+    since = (at - months.begins_at(begins, feed.operation.zone)).total_seconds()
+    after, before = feed.operation.reset_after, feed.operation.reset_before
+    if after is not None and since <= after:
+        return Side.OLD
+    return Side.NEW if before is not None and since >= before else Side.UNSURE
+
+
 def learn_reset(feed: Feed, begins: date, *, heard_at: datetime, told_at: datetime) -> None:
     """Narrow down when the vendor begins its months: after `heard_at`, by the old one's last poll, before `told_at`.
 
