@@ -5,6 +5,7 @@ import pytest
 from django.db import IntegrityError
 
 from tests.conftest import hear, make_operation
+from usage.collecting.folding import MANY
 from usage.collecting.rebuilding import rebuild
 from usage.models import Answer, DailyUsage, Feed, Gap, MonthlyUsage, Operation, Poll, Product, Snapshot
 from usage.wolkvox.errors import AnswerRefused
@@ -125,6 +126,14 @@ def test_a_product_first_used_in_mid_month_was_used_then(operation: Operation) -
     hear(operation, "interactions", at(3), ("Email", "10"), ("Chat", "6"))
     assert days(operation, "Chat") == {3: ("6", "6")}
     assert reckoned(operation, "Chat") == []
+
+
+def test_a_very_long_answer_is_spread_over_no_days_but_marked(operation: Operation) -> None:
+    hear(operation, "interactions", at(20), *[(f"Product {number}", "9") for number in range(MANY + 1)])
+    assert DailyUsage.objects.count() == MANY + 1
+    assert days(operation, "Product 7") == {20: ("9", "9")}
+    assert reckoned(operation, "Product 7") == [20]
+    assert list(rebuild(write=False)) == []
 
 
 def test_what_fell_in_a_gap_is_no_use_of_its_days(operation: Operation) -> None:

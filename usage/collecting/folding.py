@@ -18,6 +18,9 @@ from . import months, storing
 
 NOTHING, ONE, LEAST = Decimal(0), Decimal(1), Decimal(1).scaleb(-PLACES)
 
+MANY = 2_000
+"""Rows of an answer from which on nothing is spread over earlier days."""
+
 Key = tuple[int, date]
 """A product's id and a month (or a day, of daily rows)."""
 
@@ -67,8 +70,9 @@ class Fold:
     def _spread(self, snapshot: Snapshot, day: DailyUsage, month: MonthlyUsage) -> list[DailyUsage]:
         """Spread over its days, by time, what the month gained in a stretch over midnight that `snapshot` ended.
 
-        That is a gap, or the days on which the vendor told nothing of the product. The rest is left for `day`.
-        Returns the daily rows before it that this changed or made.
+        That is a gap, or the days on which the vendor told nothing of the product. The rest is left for `day`; all of
+        it is where an answer has so many rows that their days would be millions. Returns the daily rows before it
+        that this changed or made.
         """
         zone, until = self.feed.operation.zone, snapshot.first_seen
         last = last_known(month, snapshot.day)
@@ -84,6 +88,8 @@ class Fold:
             return []
         gained = max(snapshot.items - total, NOTHING)
         day.is_reckoned = snapshot.items != total
+        if snapshot.first_poll.rows > MANY:
+            return []
         changed, before = [], total
         for number in range((snapshot.day - begins).days):
             its_day = begins + timedelta(days=number)

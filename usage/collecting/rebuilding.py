@@ -68,7 +68,9 @@ def _rebuild_month(feed: Feed, month: date, *, write: bool) -> list[Difference]:
         for row in DailyUsage.objects.filter(**rows, day__gte=month, day__lt=months.next_month(month))
     }
     fold = Fold(feed, dict(Gap.objects.filter(feed=feed).values_list("ended_at", "began_at")))
-    for snapshot in feed.snapshots.filter(month=month).order_by("first_seen", "pk").select_related("product"):
+    for snapshot in (
+        feed.snapshots.filter(month=month).order_by("first_seen", "pk").select_related("product", "first_poll")
+    ):
         stands = stand_months.get((snapshot.product_id, month))
         if stands and stands.closed_kind:
             snapshot.product.kind = stands.closed_kind
