@@ -91,12 +91,15 @@ def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-def read_until(process: "subprocess.Popen[str]", text: str) -> None:
+def read_until(process: "subprocess.Popen[str]", *texts: str) -> None:
+    """Until each was said, in whatever order."""
     assert process.stdout is not None
+    unsaid = set(texts)
     for line in process.stdout:
-        if text in line:
+        unsaid = {text for text in unsaid if text not in line}
+        if not unsaid:
             return
-    raise AssertionError(f"ended without saying {text!r}")
+    raise AssertionError(f"ended without saying {unsaid}")
 
 
 def answers(port: int) -> bool:
@@ -278,8 +281,7 @@ def test_it_ends_when_nobody_reads_its_output(supervise: Start, tmp_path: Path) 
 def test_the_real_children_answer_and_end(launch: Start, tmp_path: Path) -> None:
     folder, port = tmp_path, free_port()
     process = launch("--port", str(port))
-    read_until(process, f"http://127.0.0.1:{port}")
-    read_until(process, "ready.")
+    read_until(process, f"http://127.0.0.1:{port}", "ready.")
     assert answers(port)
     assert stat.S_IMODE((folder / "data" / "valkey.sock").stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "data" / "billing.sqlite3").stat().st_mode) == 0o600
