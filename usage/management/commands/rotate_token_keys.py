@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from usage.collecting import keys
@@ -17,7 +18,8 @@ class Command(BaseCommand):
             self.stderr.write(keys.say_unreadable(done.unreadable))
         if done.unreadable or done.shared:
             raise CommandError("not every token is as it should be; keep all keys until it is", returncode=1)
-        self.stdout.write(
-            "The other keys can be taken out of it now, if every process was restarted with this one first before. "
-            "Keep them where the backups are: those made until now need them."
-        )
+        if len(settings.TOKEN_ENCRYPTION_KEYS) > 1:
+            self.stdout.write(
+                "The other keys can be taken out of it now, if every process was restarted with this one first before. "
+                "Keep them where the backups are: those made until now need them."
+            )
