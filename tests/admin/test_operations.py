@@ -311,5 +311,5 @@ def test_how_the_vendor_behaves_is_shown_with_what_to_do(admin: Client, operatio
     operation.feeds.filter(api="interactions").update(contrary_midnights=2)
     Operation.objects.update(reset_after=18_000, reset_before=18_300)
     shown = unescape(admin.get(page(operation)).content.decode())
-    assert "seen to begin between 05:00:00 and 05:05:00 in America/Bogota. Midnight is not among that" in shown
+    assert "seen to begin between 05:00 and 05:05, Bogotá time. Midnight is not in between" in shown
     assert "an administrator sets “figures count” to “the day”." in shown

@@ -58,7 +58,7 @@ def test_a_feed_that_waits_for_the_quota_says_until_when(operation: Operation) -
     until = NOW + timedelta(hours=2)
     waits = state(operation, waits_for_quota=True, next_due_at=until, last_good_poll_at=NOW - timedelta(hours=1))
     assert waits.state == State.RATIONED
-    assert (waits.sentence, waits.tone) == ("Waits until 16:35: the day's calls run short", "warn")
+    assert (waits.sentence, waits.tone, waits.who) == ("Waits until 16:35: the day's calls run short", "warn", "")
     due = state(operation, waits_for_quota=True, next_due_at=NOW, last_good_poll_at=NOW - timedelta(hours=1))
     assert due.state == State.STALE
 

@@ -71,6 +71,8 @@ def test_a_time_has_its_date_unless_it_is_of_today() -> None:
         datetime(2025, 12, 31, 17, tzinfo=UTC),
     ]
     assert [words.moment(at, BOGOTA, now) for at in moments] == ["00:02", "22 Nov 23:59", "31 Dec 2025 12:00"]
+    with translation.override("es"):
+        assert [words.moment(at, BOGOTA, now) for at in moments] == ["00:02", "22 nov 23:59", "31 dic 2025 12:00"]
 
 
 def test_a_zone_is_named_by_its_place() -> None:
@@ -164,7 +166,7 @@ def test_a_certificate_is_one_sentence(product: Product, given: dict[str, object
     ("language", "sentence"),
     [
         ("en", "On 3 December the vendor said 5,012 instead of 5,000; the closed figure stands."),
-        ("es", "El 3 de diciembre el proveedor dijo 5.012 en vez de 5.000; la cifra cerrada queda como está."),
+        ("es", "El 3 de diciembre el proveedor indicó 5.012 en lugar de 5.000; la cifra cerrada no cambia."),
     ],
 )
 def test_a_correction_stands_beside_the_closed_figure(language: str, sentence: str) -> None:
@@ -186,19 +188,19 @@ def test_a_feed_that_behaves_otherwise_than_it_is_set_says_what_to_do(counts: st
 @pytest.mark.parametrize(
     ("after", "before", "between", "is_warned"),
     [
-        (-50, 250, "23:59:10 and 00:04:10", False),
-        (200, 500, "00:03:20 and 00:08:20", False),
-        (301, 600, "00:05:01 and 00:10:00", True),
-        (-600, -301, "23:50:00 and 23:54:59", True),
-        (-18_050, -17_750, "18:59:10 and 19:04:10", True),
-        (18_000, 18_300, "05:00:00 and 05:05:00", True),
+        (-50, 250, "23:59 and 00:05", False),
+        (200, 500, "00:03 and 00:09", False),
+        (301, 600, "00:05 and 00:10", True),
+        (-600, -301, "23:50 and 23:55", True),
+        (-18_050, -17_750, "18:59 and 19:05", True),
+        (18_000, 18_300, "05:00 and 05:05", True),
     ],
 )
 def test_where_the_vendors_month_begins_is_told_and_warned_about_away_from_midnight(
     after: int, before: int, between: str, is_warned: bool
 ) -> None:
     seen = Operation(reset_after=after, reset_before=before)
-    assert words.vendors_month(seen) == f"The vendor's month was seen to begin between {between} in America/Bogota."
+    assert words.vendors_month(seen) == f"The vendor's month was seen to begin between {between}, Bogotá time."
     assert bool(words.other_zone(seen)) == is_warned
 
 

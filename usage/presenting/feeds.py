@@ -90,8 +90,8 @@ class FeedState:
 
     @property
     def again(self) -> str:
-        """When what failed, or waits for the quota, is tried again."""
-        if self.state not in (State.FAILING, State.RATIONED) or self.feed.next_due_at is None:
+        """When what failed is tried again. What waits for the quota says so in its sentence."""
+        if self.state != State.FAILING or self.feed.next_due_at is None:
             return ""
         if self.feed.next_due_at <= self.now:
             return _("It is due to be tried again.")

@@ -102,7 +102,7 @@ def month_name(month: date) -> str:
 
 
 def day_and_month(day: date) -> str:
-    return date_format(day, "j M")
+    return date_format(day, _("j M"))
 
 
 def moment(at: datetime, zone: ZoneInfo, now: datetime) -> str:
@@ -110,7 +110,7 @@ def moment(at: datetime, zone: ZoneInfo, now: datetime) -> str:
     there, today = at.astimezone(zone), now.astimezone(zone)
     if there.date() == today.date():
         return date_format(there, "H:i")
-    return date_format(there, "j M H:i" if there.year == today.year else "j M Y H:i")
+    return date_format(there, _("j M H:i") if there.year == today.year else _("j M Y H:i"))
 
 
 def city(zone: str) -> str:
@@ -157,7 +157,7 @@ def unheard(seconds: int) -> str:
 def certificate(certificate: Certificate, product: Product, zone: ZoneInfo) -> str:
     """What a closed figure stands on, in a sentence. Of a gauge there is nothing that can have gone unseen."""
     there = certificate.last_good_poll_at.astimezone(zone)
-    parts = {"time": date_format(there, "j M H:i:s"), "span": span(certificate.seconds_unheard)}
+    parts = {"time": date_format(there, _("j M H:i:s")), "span": span(certificate.seconds_unheard)}
     if not product.is_usage:
         return _("The last good poll was %(time)s, %(span)s before the month ended.") % parts
     if certificate.most_unseen is None:
@@ -211,13 +211,13 @@ def contrary(feed: Feed) -> str:
 
 
 def vendors_month(operation: Operation) -> str:
-    """When the vendor was seen to begin its months; empty until that was seen."""
+    """When the vendor was seen to begin its months, to whole minutes around it; empty until that was seen."""
     if operation.reset_after is None or operation.reset_before is None:
         return ""
-    return _("The vendor's month was seen to begin between %(after)s and %(before)s in %(zone)s.") % {
-        "after": clock(operation.reset_after),
-        "before": clock(operation.reset_before),
-        "zone": operation.time_zone,
+    return _("The vendor's month was seen to begin between %(after)s and %(before)s, %(city)s time.") % {
+        "after": clock(operation.reset_after // 60),
+        "before": clock(-(-operation.reset_before // 60)),
+        "city": city(operation.time_zone),
     }
 
 
@@ -227,13 +227,13 @@ def other_zone(operation: Operation) -> str:
         return ""
     if operation.reset_after - NEAR_MIDNIGHT <= 0 <= operation.reset_before + NEAR_MIDNIGHT:
         return ""
-    return _("Midnight is not among that: the time zone may be another one, or the vendor's months begin elsewhere.")
+    return _("Midnight is not in between: the time zone is another one, or the vendor's months don't begin there.")
 
 
-def clock(seconds: int) -> str:
-    """Seconds from midnight as a time of day; what is before midnight, of the evening before."""
-    minutes, second = divmod(seconds % 86400, 60)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"
+def clock(minutes: int) -> str:
+    """Minutes from midnight as a time of day; what is before midnight, of the evening before."""
+    hours, minute = divmod(minutes % 1440, 60)
+    return f"{hours:02}:{minute:02}"
 
 
 # Outcomes
@@ -261,7 +261,7 @@ _OWN = {
     ),
     FAULT: Words(
         gettext_noop("Fault of ours"),
-        gettext_noop("Nothing of the answer was used; it is tried again, and the log has the details."),
+        gettext_noop("Nothing of the answer was used; the log has the details."),
     ),
 }
 

@@ -79,13 +79,13 @@ class NoAnswer(VendorError):
 class TimedOut(NoAnswer):
     outcome = "timed_out"
     title = _("Timed out")
-    advice = _("It is tried again soon; if it lasts, check that wolkvox allows this server's IP address.")
+    advice = _("If it lasts, check that wolkvox allows this server's IP address.")
 
 
 class NotReached(NoAnswer):
     outcome = "not_reached"
     title = _("Not reached")
-    advice = _("It is tried again soon; if it lasts, check the server number and this server's network.")
+    advice = _("If it lasts, check the server number and this server's network.")
 
 
 class TlsFailed(NoAnswer):
@@ -120,25 +120,25 @@ class QuotaExceeded(Refusal):
 class TooManyAtOnce(Refusal):
     outcome = "too_many_at_once"
     title = _("Token in use elsewhere")
-    advice = _("It is tried again soon; if it lasts, another program uses the same token.")
+    advice = _("If it lasts, another program uses the same token.")
 
 
 class UnderMaintenance(Refusal):
     outcome = "maintenance"
     title = _("Under maintenance")
-    advice = _("The vendor switches the API off now and then; it is tried again later.")
+    advice = _("The vendor switches the API off now and then.")
 
 
 class RateLimited(Refusal):
     outcome = "rate_limited"
     title = _("Asked too often")
-    advice = _("It is tried again when the vendor allows it.")
+    advice = _("The vendor asks for a pause; if it comes back, choose longer intervals.")
 
 
 class NoData(Refusal):
     outcome = "no_data"
     title = _("No data")
-    advice = _("The vendor has no figures for this month yet, which is not zero usage; it is tried again.")
+    advice = _("The vendor has no figures for this month yet, which is not zero usage.")
 
 
 class RequestRefused(Refusal):
@@ -151,7 +151,7 @@ class RequestRefused(Refusal):
 class ServerFailed(Refusal):
     outcome = "server_failed"
     title = _("Vendor's server failed")
-    advice = _("The fault is the vendor's; it is tried again later.")
+    advice = _("The fault is the vendor's.")
 
 
 class BadAnswer(VendorError):
@@ -161,19 +161,19 @@ class BadAnswer(VendorError):
 class AnswerTooLarge(BadAnswer):
     outcome = "answer_too_large"
     title = _("Answer too large")
-    advice = _("Nothing of it was used; tell the developers if it lasts.")
+    advice = _("Nothing of it was used; if it lasts, tell the developers.")
 
 
 class AnswerUnreadable(BadAnswer):
     outcome = "answer_unreadable"
     title = _("Answer unreadable")
-    advice = _("Nothing of it was used; it is tried again later.")
+    advice = _("Nothing of it was used; if it lasts, tell the developers.")
 
 
 class AnswerRefused(BadAnswer):
     outcome = "answer_refused"
     title = _("Answer not accepted")
-    advice = _("One bad row refuses the whole answer, so no figure changed; tell the developers if it lasts.")
+    advice = _("One bad row refuses the whole answer, so no figure changed; if it lasts, tell the developers.")
 
 
 OUTCOMES: dict[str, type[VendorError]] = {
