@@ -283,6 +283,16 @@ def test_a_product_page_asks_as_often_whatever_the_number_of_operations(
         fill(make_operation(name))
 
 
+def test_a_product_page_says_what_its_dashes_mean(client: Client, sign_in: SignIn, filled: Operation) -> None:
+    sign_in("Managers")
+    usage = MonthlyUsage.objects.filter(product__kind="usage").latest("month")
+    where, mark = f"/products/{usage.product_id}/", '<li class="line reckoned any">'
+    MonthlyUsage.objects.update(reckoned_days=[])
+    assert mark not in text(client.get(where))
+    MonthlyUsage.objects.filter(pk=usage.pk).update(reckoned_days=[3])
+    assert mark in text(client.get(where))
+
+
 def test_an_operation_page_asks_as_often_whatever_the_number_of_products(
     client: Client, sign_in: SignIn, operation: Operation, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:

@@ -130,8 +130,13 @@ def product(request: HttpRequest, pk: int) -> HttpResponse:
         raise Http404(_("There is no product at this address, or none that is open to you."))
     chosen = months(request, known)
     rows = queries.product_page(its, operations, chosen.chosen, now)
+    lines = rows[: charts.SERIES]
+    looks = {
+        "is_unfinished": any(row.unfinished for row in lines),
+        "is_reckoned": any(row.usage.reckoned_days for row in lines),
+    }
     drawn = {"comparison": charts.comparison(rows)}
-    return show(request, "product", now, months=chosen, product=its, rows=rows, charts=drawn)
+    return show(request, "product", now, months=chosen, product=its, rows=rows, charts=drawn, **looks)
 
 
 @page
