@@ -475,7 +475,9 @@ def test_status_says_what_is_used_of_the_days_calls_and_what_the_schedule_needs(
     assert "Calls to the vendor today: 214 of 12,000. The schedule needs 312 a day." in shown
     assert "kept in reserve" not in shown
     Operation.objects.update(call_limit=320)
-    assert "The schedule needs more than the 304 calls that it may use; 16 are kept in reserve" in text(client.get("/status/"))
+    assert "The schedule needs more than the 304 calls that it may use; 16 are kept in reserve" in text(
+        client.get("/status/")
+    )
     Operation.objects.update(is_active=False)
     assert "Calls to the vendor" not in text(client.get("/status/"))
 

@@ -73,6 +73,7 @@ def test_a_time_has_its_date_unless_it_is_of_today() -> None:
     assert [words.moment(at, BOGOTA, now) for at in moments] == ["00:02", "22 Nov 23:59", "31 Dec 2025 12:00"]
     with translation.override("es"):
         assert [words.moment(at, BOGOTA, now) for at in moments] == ["00:02", "22 nov 23:59", "31 dic 2025 12:00"]
+    assert [words.dated(at, BOGOTA, now) for at in moments] == ["23 Nov 00:02", "22 Nov 23:59", "31 Dec 2025 12:00"]
 
 
 def test_a_zone_is_named_by_its_place() -> None:
@@ -135,18 +136,18 @@ HEARD = "The last good poll was 31 Oct 23:59:21, 39 s before the month ended"
         (
             CALLS,
             {"most_unseen": Decimal("1.2"), "pace_items": Decimal(12), "pace_seconds": 300},
-            f"{HEARD}; at most 2 calls can have gone unseen since, at the pace of the busiest stretch of the day "
+            f"{HEARD}; at most 2 calls can have gone unseen since, at the quickest pace known: the busiest stretch of the day "
             "before it (12 calls in 5 min).",
         ),
         (
             CALLS,
             {"most_unseen": Decimal("0.01"), "pace": "mean", "pace_items": Decimal(7), "pace_seconds": 2_592_000},
-            f"{HEARD}; at most 1 can have gone unseen since, at the pace of the month's mean (7 calls in 30 days).",
+            f"{HEARD}; at most 1 can have gone unseen since, at the quickest pace known: the month's mean (7 calls in 30 days).",
         ),
         (
             Product(kind="usage", unit="seconds"),
             {"most_unseen": Decimal("61.5"), "pace_items": Decimal(300), "pace_seconds": 119},
-            f"{HEARD}; at most 1 min 02 s can have gone unseen since, at the pace of the busiest stretch of the day "
+            f"{HEARD}; at most 1 min 02 s can have gone unseen since, at the quickest pace known: the busiest stretch of the day "
             "before it (5 min 00 s in 119 s).",
         ),
         (CALLS, {"pace": "unknown"}, f"{HEARD}; what was used since is not known."),

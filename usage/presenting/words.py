@@ -110,6 +110,12 @@ def moment(at: datetime, zone: ZoneInfo, now: datetime) -> str:
     there, today = at.astimezone(zone), now.astimezone(zone)
     if there.date() == today.date():
         return date_format(there, "H:i")
+    return dated(at, zone, now)
+
+
+def dated(at: datetime, zone: ZoneInfo, now: datetime) -> str:
+    """As `moment`, but today's with its date too: of what is to be read later."""
+    there, today = at.astimezone(zone), now.astimezone(zone)
     return date_format(there, _("j M H:i") if there.year == today.year else _("j M Y H:i"))
 
 
@@ -169,7 +175,7 @@ def certificate(certificate: Certificate, product: Product, zone: ZoneInfo) -> s
     return (
         _(
             "The last good poll was %(time)s, %(span)s before the month ended; at most %(most)s can have gone unseen "
-            "since, at the pace of %(pace)s."
+            "since, at the quickest pace known: %(pace)s."
         )
         % parts
     )

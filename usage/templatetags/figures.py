@@ -68,6 +68,12 @@ def moment(context: Context, at: datetime, zone: ZoneInfo) -> str:
 
 
 @register.simple_tag(takes_context=True)
+def dated(context: Context, at: datetime, zone: ZoneInfo) -> str:
+    """A time in a zone with its date, without the year of the page's `now`."""
+    return words.dated(at, zone, context["now"])
+
+
+@register.simple_tag(takes_context=True)
 def in_month(context: Context) -> str:
     """The query that keeps a link in the page's month: empty where that would be chosen anyway."""
     months = context.get("months")
