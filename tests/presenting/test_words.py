@@ -136,19 +136,20 @@ HEARD = "The last good poll was 31 Oct 23:59:21, 39 s before the month ended"
         (
             CALLS,
             {"most_unseen": Decimal("1.2"), "pace_items": Decimal(12), "pace_seconds": 300},
-            f"{HEARD}; at most 2 calls can have gone unseen since, at the quickest pace known: the busiest stretch of the day "
-            "before it (12 calls in 5 min).",
+            f"{HEARD}; at most 2 calls can have gone unseen since, at the quickest pace known: "
+            "the busiest stretch of the day before it (12 calls in 5 min).",
         ),
         (
             CALLS,
             {"most_unseen": Decimal("0.01"), "pace": "mean", "pace_items": Decimal(7), "pace_seconds": 2_592_000},
-            f"{HEARD}; at most 1 can have gone unseen since, at the quickest pace known: the month's mean (7 calls in 30 days).",
+            f"{HEARD}; at most 1 can have gone unseen since, at the quickest pace known: "
+            "the month's mean (7 calls in 30 days).",
         ),
         (
             Product(kind="usage", unit="seconds"),
             {"most_unseen": Decimal("61.5"), "pace_items": Decimal(300), "pace_seconds": 119},
-            f"{HEARD}; at most 1 min 02 s can have gone unseen since, at the quickest pace known: the busiest stretch of the day "
-            "before it (5 min 00 s in 119 s).",
+            f"{HEARD}; at most 1 min 02 s can have gone unseen since, at the quickest pace known: "
+            "the busiest stretch of the day before it (5 min 00 s in 119 s).",
         ),
         (CALLS, {"pace": "unknown"}, f"{HEARD}; what was used since is not known."),
         (Product(kind="licences"), {"pace": "unknown"}, f"{HEARD}."),
