@@ -431,7 +431,7 @@ def test_a_day_with_too_few_calls_ends_with_interactions_and_no_refusal(elsewher
     assert polls_of("ivr_calls") >= polls_of("interaction_licenses") >= 1
     for api in ("interactions", "ivr_calls", "interaction_licenses"):
         last = Poll.objects.filter(feed__api=api).latest("started_at")
-        assert MIDNIGHT - last.started_at <= timedelta(seconds=75), api
+        assert MIDNIGHT - last.started_at <= timedelta(seconds=90), api
 
 
 @pytest.mark.django_db
