@@ -84,6 +84,13 @@ def test_a_vendor_that_began_its_month_earlier_is_heard_until_then(
     assert certificate().seconds_unheard == (seconds or 600)
 
 
+def test_a_vendor_that_is_known_to_begin_late_used_on_after_our_midnight(october: Operation) -> None:
+    Operation.objects.update(reset_after=3 * 3600 - 60, reset_before=3 * 3600)
+    heard(october, (4 * 60, "60"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=241))
+    assert (certificate().seconds_unheard, certificate().most_unseen) == (3 * 3600 + 60, 1086)
+
+
 def test_a_gauge_has_no_pace(operation: Operation) -> None:
     hear(operation, "interaction_licenses", MIDNIGHT - timedelta(minutes=1), ("Licences", "40"))
     closing.close_months(MIDNIGHT + timedelta(days=2))

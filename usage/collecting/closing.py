@@ -90,6 +90,8 @@ def _seal(row: MonthlyUsage, gaps: list[list[int]], closed_at: datetime) -> None
 def _certify(row: MonthlyUsage, feed: Feed, end: datetime, begun_at: datetime | None) -> None:
     """`begun_at` is when the new month was first told of."""
     heard = row.as_of
+    if (feed.operation.reset_after or 0) > 0:
+        end += timedelta(seconds=feed.operation.reset_before or 0)  # the old month is known to go on after our midnight
     boundary = end if heard < end and not (begun_at and begun_at < end) else begun_at or heard
     seconds = max(0, ceil((boundary - heard).total_seconds()))
     paces = _paces(row, feed) if row.product.is_usage else []
