@@ -468,8 +468,9 @@ class MonthlyUsage(models.Model):
 class Certificate(models.Model):
     """What a closed month's figure stands on, written when the month is closed and never again.
 
-    `seconds_unheard` lie between the last good poll and the vendor's new month: the boundary in the operation's zone,
-    or the first answer of the new month where the vendor began it earlier or later. `most_unseen` is the most that can
+    `seconds_unheard` lie between the last good poll and the vendor's new month: the boundary in the operation's zone
+    (or when it was seen to begin its months, if that is later), or the first answer of the new month where the vendor
+    began it earlier or later. `most_unseen` is the most that can
     have been used in them, at the quickest pace known: `pace_items` in `pace_seconds`. It is None where no pace is
     known, and of gauges.
     """

@@ -84,6 +84,13 @@ def test_a_vendor_that_began_its_month_earlier_is_heard_until_then(
     assert certificate().seconds_unheard == (seconds or 600)
 
 
+def test_a_vendor_that_is_known_to_begin_late_used_on_after_our_midnight(october: Operation) -> None:
+    Operation.objects.update(reset_after=3 * 3600 - 60, reset_before=3 * 3600)
+    heard(october, (4 * 60, "60"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=241))
+    assert (certificate().seconds_unheard, certificate().most_unseen) == (3 * 3600 + 60, 1086)
+
+
 def test_a_gauge_has_no_pace(operation: Operation) -> None:
     hear(operation, "interaction_licenses", MIDNIGHT - timedelta(minutes=1), ("Licences", "40"))
     closing.close_months(MIDNIGHT + timedelta(days=2))
@@ -96,6 +103,30 @@ def test_a_call_that_began_before_midnight_closes_no_month(october: Operation) -
     assert closing.close_months(MIDNIGHT + timedelta(minutes=1)) == 0
     heard(october, (4, "4"), date="2026-11-01")
     assert closing.close_months(MIDNIGHT + timedelta(minutes=5)) == 1
+
+
+def test_a_month_that_was_told_of_too_early_closes_none_before_it_is_told_of_again(october: Operation) -> None:
+    heard(october, (-0.5, "3"), date="2026-11-01")
+    heard(october, (4, "1075"), date="2026-10-31")
+    assert closing.close_months(MIDNIGHT + timedelta(minutes=5)) == 0
+
+
+def test_no_more_is_said_to_have_gone_unseen_than_a_figure_can_be(operation: Operation) -> None:
+    begin = MIDNIGHT - timedelta(days=20)
+    Feed.objects.update(last_good_poll_at=begin)
+    for minutes, items in ((5, "900000000"), (10, "0"), (15, "900000010")):
+        hear(operation, "interactions", begin + timedelta(minutes=minutes), ("Email", items))
+    closing.close_months(MIDNIGHT + timedelta(days=2))
+    assert certificate().most_unseen == 99_999_999_999
+
+
+def test_what_was_heard_before_the_closing_is_in_it_whatever_the_clocks_say(october: Operation) -> None:
+    heard(october, (4, "1075"), date="2026-10-31")
+    heard(october, (5, "2"), date="2026-11-01")
+    assert closing.close_months(MIDNIGHT + timedelta(minutes=3)) == 1
+    heard(october, (5.5, "1076"), date="2026-10-31")
+    assert corrections() == [1076]
+    assert list(rebuild(write=False)) == []
 
 
 # Corrections
@@ -113,6 +144,26 @@ def test_later_news_is_a_correction_beside_the_closed_figure(october: Operation)
     assert corrections() == [1075, 1072]
     assert MonthlyUsage.objects.filter(month=OCTOBER).values().get() == before
     assert list(rebuild(write=False)) == []
+
+
+def test_news_of_a_call_that_was_under_way_at_the_closing_is_later_news(october: Operation) -> None:
+    heard(october, (4, "3"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=9, seconds=1))
+    heard(october, (9, "1075"), date="2026-10-31")
+    assert corrections() == [1075]
+    assert list(rebuild(write=False)) == []
+
+
+def test_an_answer_that_corrects_two_days_of_a_gauge_is_one_correction(operation: Operation) -> None:
+    def told(minutes: int, *rows: tuple[str, str]) -> None:
+        days = [("Licences", items, day) for items, day in rows]
+        hear(operation, "interaction_licenses", MIDNIGHT + timedelta(minutes=minutes), *days)
+
+    told(-1, ("40", "2026-10-30"))
+    told(4, ("41", "2026-11-01"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    told(9, ("44", "2026-10-31"), ("45", "2026-10-30"), ("41", "2026-11-01"))
+    assert corrections() == [44]
 
 
 def test_the_same_news_again_corrects_nothing(october: Operation) -> None:

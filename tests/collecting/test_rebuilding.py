@@ -118,6 +118,20 @@ def test_a_feed_that_turns_out_to_count_the_day_is_counted_again(operation: Oper
     assert MonthlyUsage.objects.get().items == 30
 
 
+@pytest.mark.parametrize("counts", Feed.Counts.values)
+def test_days_that_were_told_of_one_by_one_are_counted_again_the_same(operation: Operation, counts: str) -> None:
+    operation.feeds.update(counts=counts)
+    feed = operation.feeds.select_related("operation").get(api="interactions")
+    for today in (1, 2, 3, 4):
+        rows = [("Email", str(10 + day), f"2026-11-{day:02}") for day in range(1, today + 1)]
+        hear(operation, "interactions", datetime(2026, 11, today, 20, tzinfo=UTC), *rows)
+    for feed.counts in (Feed.Counts.DAY, Feed.Counts.MONTH):
+        feed.save()
+        recount(feed)
+        month = MonthlyUsage.objects.get()
+        assert (month.items, month.is_restated) == (50, False)
+
+
 def test_rows_day_by_day_count_days_whatever_their_feed_is_set_to(operation: Operation) -> None:
     feed = operation.feeds.select_related("operation").get(api="interactions")
     rows = [("Email", str(day), f"2026-11-{day:02}") for day in (1, 2, 3)]

@@ -206,6 +206,24 @@ def test_a_late_word_on_a_day_moves_what_the_next_day_used_and_not_its_sum(opera
     assert list(rebuild(write=False)) == []
 
 
+def test_a_corrected_day_reaches_over_days_that_nothing_was_told_of(operation: Operation) -> None:
+    hear(operation, "interactions", at(4), ("Email", "5", "2026-11-01"), ("Email", "9", "2026-11-04"))
+    hear(operation, "interactions", at(4, 13), ("Email", "8", "2026-11-01"), ("Email", "9", "2026-11-04"))
+    assert days(operation, "Email") == {1: ("8", "8"), 4: ("9", "17")}
+    assert month_of(operation, "Email").items == 17
+    assert list(rebuild(write=False)) == []
+
+
+def test_a_day_that_is_first_told_of_late_takes_its_use_from_the_next_known_one(operation: Operation) -> None:
+    Feed.objects.update(interval=1440)
+    for day in (1, 2, 3):
+        hear(operation, "interactions", at(day), ("Chat", "1", f"2026-11-{day:02}"))
+    hear(operation, "interactions", at(5), ("Email", "10", "2026-11-05"))
+    hear(operation, "interactions", at(5, 13), ("Email", "4", "2026-11-03"))
+    assert days(operation, "Email") == {3: ("4", "4"), 5: ("6", "10")}
+    assert list(rebuild(write=False)) == []
+
+
 def test_a_feed_that_counts_the_day_sums_its_days(operation: Operation) -> None:
     Feed.objects.filter(api="interactions").update(counts=Feed.Counts.DAY)
     for day, items in ((1, "10"), (2, "4"), (4, "6")):

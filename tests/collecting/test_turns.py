@@ -200,6 +200,50 @@ def test_a_small_restatement_and_a_small_new_count_are_told_apart_later(operatio
     assert MonthlyUsage.objects.get(month=OCTOBER).is_restated
 
 
+# Slips of the vendor
+
+
+@pytest.mark.parametrize("at", [timedelta(hours=-2), timedelta(hours=2)])
+def test_a_count_that_comes_back_had_not_begun_anew(operation: Operation, at: timedelta) -> None:
+    reset = MIDNIGHT + max(at, timedelta()) * 1.5
+    heard = MIDNIGHT - timedelta(minutes=140)
+    Feed.objects.update(last_good_poll_at=heard - timedelta(minutes=5))
+    while heard <= MIDNIGHT + timedelta(hours=4):
+        count = 90_000 + (heard - reset) // timedelta(minutes=1) if heard < reset else (heard - reset).seconds // 60
+        is_slip = MIDNIGHT + at <= heard < MIDNIGHT + at + timedelta(minutes=10)
+        hear(operation, "interactions", heard, ("Email", "0" if is_slip else str(count)))
+        closing.close_months(heard)
+        heard += timedelta(minutes=5)
+    assert figures(operation)[11] == (MIDNIGHT + timedelta(hours=4) - reset).seconds // 60
+    october = MonthlyUsage.objects.get(month=OCTOBER)
+    corrected = october.corrections.last()
+    assert (corrected or october).items == 90_000 - 5
+    assert october.certificate.seconds_unheard <= 300
+
+
+def test_a_day_whose_count_comes_back_goes_on(operation: Operation) -> None:
+    Feed.objects.update(counts=Feed.Counts.DAY, last_good_poll_at=MIDNIGHT - timedelta(minutes=125))
+    for minutes, items in ((120, "895"), (115, "0"), (110, "900"), (105, "904"), (1, "990"), (-4, "2")):
+        hear(operation, "interactions", MIDNIGHT + timedelta(days=9, minutes=-minutes), ("Email", items))
+    month = MonthlyUsage.objects.get(month=NOVEMBER)
+    assert (month.items_by_day[8:], month.is_restated) == (["990", "2"], False)
+
+
+def test_a_new_count_that_grows_to_the_old_one_stays_new(operation: Operation) -> None:
+    Feed.objects.update(counts=Feed.Counts.DAY, last_good_poll_at=MIDNIGHT - timedelta(minutes=6))
+    for minutes, items in ((-1, "60"), (4, "2"), (9, "22"), (14, "42"), (19, "61"), (24, "80")):
+        hear(operation, "interactions", MIDNIGHT + timedelta(days=9, minutes=minutes), ("Email", items))
+    assert MonthlyUsage.objects.get(month=NOVEMBER).items_by_day[8:] == ["60", "80"]
+
+
+def test_a_product_that_has_another_name_now_begins_no_month(operation: Operation) -> None:
+    Feed.objects.update(interval=720, last_good_poll_at=MIDNIGHT - timedelta(days=6))
+    hear(operation, "interactions", MIDNIGHT - timedelta(days=5), ("Email", "9000"))
+    for hours in (*range(-108, 0, 12), -6, -1):
+        hear(operation, "interactions", MIDNIGHT + timedelta(hours=hours), ("E-mail", "5"))
+    assert set(MonthlyUsage.objects.values_list("month", flat=True)) == {OCTOBER}
+
+
 # What is learned
 
 

@@ -11,7 +11,7 @@ from math import ceil
 from django.db import transaction
 from django.db.models import Min
 
-from usage.models import GOOD, Certificate, Feed, MonthlyUsage, Snapshot
+from usage.models import DIGITS, GOOD, PLACES, Certificate, Feed, MonthlyUsage, Snapshot
 
 from . import folding, months, recording
 
@@ -20,6 +20,9 @@ GRACE = timedelta(hours=24)
 
 LATEST = timedelta(hours=24)
 """How far back from the last good poll the busiest stretch is looked for."""
+
+MOST = Decimal(10) ** (DIGITS - PLACES) - 1
+"""No figure of the vendor's can be larger: its answer would be refused."""
 
 
 @dataclass(frozen=True)
@@ -58,24 +61,26 @@ def _end_month(operation_id: int, api: str, month: date, now: datetime) -> bool:
         if now < end:
             return False
         of_feed = MonthlyUsage.objects.filter(operation=operation_id, product__api=api)
-        is_heard_since = feed.last_good_poll_at is not None and feed.last_good_poll_at >= end
-        if now < end + GRACE and not (is_heard_since and of_feed.filter(month__gt=month).exists()):
+        if now < end + GRACE and not of_feed.filter(month__gt=month, as_of__gte=end).exists():
             of_feed.filter(month=month, state=MonthlyUsage.State.OPEN).update(state=MonthlyUsage.State.CLOSING)
             return False
         if feed.held_since and feed.held_since < end + GRACE:
             recording.settle(feed)
             feed.save(update_fields=["last_good_poll_at"])
         gaps = months.gaps_of(feed, month, heard_last=feed.last_good_poll_at)
-        begun_at = feed.snapshots.filter(month=months.next_month(month)).aggregate(at=Min("first_seen"))["at"]
-        for row in of_feed.filter(month=month).exclude(state=MonthlyUsage.State.CLOSED).select_related("product"):
-            _seal(row, gaps, now)
+        closed_at = max(now, feed.last_good_poll_at or now)  # what was heard stands, by whichever machine's clock
+        rows = list(of_feed.filter(month=month).exclude(state=MonthlyUsage.State.CLOSED).select_related("product"))
+        begun = feed.snapshots.filter(month=months.next_month(month), first_seen__gt=max(row.as_of for row in rows))
+        begun_at = begun.aggregate(at=Min("first_seen"))["at"]
+        for row in rows:
+            _seal(row, gaps, closed_at)
             _certify(row, feed, end, begun_at)
         return True
 
 
-def _seal(row: MonthlyUsage, gaps: list[list[int]], now: datetime) -> None:
+def _seal(row: MonthlyUsage, gaps: list[list[int]], closed_at: datetime) -> None:
     product = row.product
-    row.state, row.closed_at = MonthlyUsage.State.CLOSED, now
+    row.state, row.closed_at = MonthlyUsage.State.CLOSED, closed_at
     row.gaps, row.gap_seconds = gaps, months.seconds_of(gaps)
     row.closed_name, row.closed_kind = product.name, product.kind
     row.closed_licensed_by_id = product.licensed_by_id
@@ -85,6 +90,8 @@ def _seal(row: MonthlyUsage, gaps: list[list[int]], now: datetime) -> None:
 def _certify(row: MonthlyUsage, feed: Feed, end: datetime, begun_at: datetime | None) -> None:
     """`begun_at` is when the new month was first told of."""
     heard = row.as_of
+    if (feed.operation.reset_after or 0) > 0:
+        end += timedelta(seconds=feed.operation.reset_before or 0)  # the old month is known to go on after our midnight
     boundary = end if heard < end and not (begun_at and begun_at < end) else begun_at or heard
     seconds = max(0, ceil((boundary - heard).total_seconds()))
     paces = _paces(row, feed) if row.product.is_usage else []
@@ -125,6 +132,6 @@ def _paces(row: MonthlyUsage, feed: Feed) -> list[_Pace]:
 
 
 def _at_most(items: Decimal, like: Decimal) -> Decimal:
-    """Rounded up to what the product is counted in."""
+    """Rounded up to what the product is counted in, and no more than a figure can be."""
     step = folding.ONE if like == like.to_integral_value() else folding.LEAST
-    return items.quantize(step, ROUND_CEILING)
+    return min(items, MOST).quantize(step, ROUND_CEILING)

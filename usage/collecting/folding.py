@@ -112,11 +112,11 @@ class Fold:
         Where rows count their own day, all later sums do; else only what the next day used, since its sum was told.
         """
         later = []
-        total = changed.month_to_date
+        total = changed.month_to_date or NOTHING
         for number in range(changed.day.day + 1, len(month.to_date_by_day) + 1):
             row = self.days.get((month.product_id, month.month.replace(day=number)))
-            if row is None or row.items is None or row.month_to_date is None or total is None:
-                break
+            if row is None or row.items is None or row.month_to_date is None:
+                continue  # nothing was told of that day
             if counts_day:
                 total += row.items
                 is_same, row.month_to_date = row.month_to_date == total, total
@@ -126,7 +126,7 @@ class Fold:
             if not is_same:
                 fold_month(month, row)
                 later.append(row)
-            if not counts_day:
+            if is_same or not counts_day:
                 break
         return later
 

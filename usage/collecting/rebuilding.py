@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from django.db import transaction
-from django.db.models import Count, F, Q
+from django.db.models import Count
 
 from usage.models import DailyUsage, Feed, Gap, MonthlyUsage, Product
 
@@ -54,9 +54,8 @@ def recount(feed: Feed) -> None:
         unfinished = rows.exclude(state=MonthlyUsage.State.CLOSED).values_list("month", flat=True).distinct()
         for month in list(unfinished):
             told = feed.snapshots.filter(month=month, product__kind=Product.Kind.USAGE)
-            days_told = Count("first_poll__snapshots", filter=Q(first_poll__snapshots__product=F("product")))
-            by_day = told.alias(days_told=days_told).filter(days_told__gt=1)
-            told.exclude(pk__in=by_day.values("pk")).update(counts_day=is_day)
+            by_day = told.values("product", "last_seen").alias(days=Count("day")).filter(days__gt=1)
+            told.exclude(product__in=by_day.values("product")).update(counts_day=is_day)
             _rebuild_month(feed, month, write=True)
 
 

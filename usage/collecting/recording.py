@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
+
+from django.db.models import Max
 
 from usage.models import (
     GOOD,
@@ -83,10 +86,7 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
         return poll
     if feed.held_since:
         settle(feed, usage, min(figure.day for figure in figures) if figures else None)
-    seen_at = poll.started_at
-    if feed.last_good_poll_at and seen_at <= feed.last_good_poll_at:  # our clock was set back
-        seen_at = feed.last_good_poll_at + timedelta(microseconds=1)
-    keep(feed, poll, figures, seen_at)
+    keep(feed, poll, figures)
     return poll
 
 
@@ -98,7 +98,7 @@ def settle(feed: Feed, told: Figures | None = None, day: date | None = None) -> 
     nobody can, and the figures stand nowhere.
     """
     begins = turns.near(feed, feed.held_since) if feed.held_since else None
-    held = list(feed.polls.filter(is_held=True).order_by("started_at", "pk").select_related("answer"))
+    held = list(feed.polls.filter(is_held=True).order_by("pk").select_related("answer"))
     feed.polls.filter(is_held=True).update(is_held=False)
     feed.held_since = None
     feed.save(update_fields=["held_since"])
@@ -106,9 +106,11 @@ def settle(feed: Feed, told: Figures | None = None, day: date | None = None) -> 
         return
     heard = [answers.parse(poll.answer.body, feed.about) for poll in held if poll.answer]
     products = products_of(feed, [reading for readings in heard for reading in readings])
-    before, _ = turns.told_before(feed, begins)
+    before, _ = turns.told_about(feed, begins)
     after = [told] if told else []
-    old = turns.fall_in([before, *(usage_of(readings, products) for readings in heard), *after])
+    old = turns.fall_in(
+        [before.figures if before else {}, *(usage_of(readings, products) for readings in heard), *after]
+    )
     if day and day < begins:
         old = len(held) + 1
     for number, (poll, readings) in enumerate(zip(held, heard, strict=True), start=1):
@@ -117,12 +119,12 @@ def settle(feed: Feed, told: Figures | None = None, day: date | None = None) -> 
         else:
             side = Side.OLD if number < old else Side.NEW
         if side is not Side.UNSURE:
-            figures = place(feed, readings, products, clock=poll.started_at, turn=Turn(begins, side))
-            keep(feed, poll, figures, poll.started_at)
+            keep(feed, poll, place(feed, readings, products, clock=poll.started_at, turn=Turn(begins, side)))
 
 
-def keep(feed: Feed, poll: Poll, figures: Sequence[Figure], seen_at: datetime) -> None:
+def keep(feed: Feed, poll: Poll, figures: Sequence[Figure]) -> None:
     """Snapshots of an answer's figures, and what follows from them. What is told of a closed month corrects it."""
+    seen_at = seen_next(feed, figures, poll.started_at)
     gap = months.note_gap(feed, seen_at)
     rows = months_before(feed, figures)
     learn_reset(feed, poll, figures, rows)
@@ -134,10 +136,21 @@ def keep(feed: Feed, poll: Poll, figures: Sequence[Figure], seen_at: datetime) -
         rows,
         {gap.ended_at: gap.began_at} if gap else {},
     )
-    for snapshot in new:
-        if row := sealed.get((snapshot.product_id, snapshot.month)):
-            correct(row, snapshot)
+    latest = {(snapshot.product_id, snapshot.month): snapshot for snapshot in sorted(new, key=attrgetter("day"))}
+    for key in latest.keys() & sealed.keys():
+        correct(sealed[key], latest[key])
     feed.last_good_poll_at = seen_at
+
+
+def seen_next(feed: Feed, figures: Sequence[Figure], at: datetime) -> datetime:
+    """When an answer was seen: `at`, but after all that was heard and closed before it, whatever clocks say."""
+    told = {months.first_of(figure.day) for figure in figures}
+    before = feed.last_good_poll_at
+    if any(month < months.first_of(at.astimezone(feed.operation.zone).date()) for month in told):
+        rows = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api, month__in=told)
+        closed_at = rows.aggregate(at=Max("closed_at"))["at"]
+        before = max(filter(None, (before, closed_at)), default=None)
+    return max(at, before + timedelta(microseconds=1)) if before else at
 
 
 def clock_of(reply: Reply) -> datetime:
@@ -260,9 +273,6 @@ def keep_snapshots(
             before.last_seen, before.product = seen_at, figure.product
             again.append(before)
             continue
-        first_seen = seen_at
-        if closed and closed.closed_at:  # while the call was under way, it may be
-            first_seen = max(seen_at, closed.closed_at + timedelta(microseconds=1))
         new.append(
             Snapshot(
                 feed=feed,
@@ -272,8 +282,8 @@ def keep_snapshots(
                 counts_day=figure.counts_day,
                 items=figure.items,
                 vendor_date=figure.vendor_date,
-                first_seen=first_seen,
-                last_seen=first_seen,
+                first_seen=seen_at,
+                last_seen=seen_at,
                 first_poll=poll,
             )
         )

@@ -62,39 +62,70 @@ def near(feed: Feed, clock: datetime) -> date | None:
     return new if old != new else None
 
 
-def told_before(feed: Feed, begins: date) -> tuple[Figures, bool]:
-    """The figures with which the month (or day) before `begins` stands, and whether the one that begins has any yet."""
+@dataclass(frozen=True)
+class Told:
+    """What the last answer about a month (or day) told of usage products, and when it was heard."""
+
+    figures: Figures
+    heard: datetime
+
+
+def told_about(feed: Feed, begins: date) -> tuple[Told | None, Told | None]:
+    """What was told last of the month (or day) before `begins`, and of the one that begins; None where nothing was."""
     of_feed = {"operation": feed.operation_id, "product__api": feed.api}
     day = begins - timedelta(days=1)
+    rows: list[tuple[date, int, Decimal | None, datetime]]
     if feed.counts == Feed.Counts.DAY:
         days = DailyUsage.objects.filter(**of_feed, day__in=(day, begins))
-        rows = [(row.day, row.product_id, row.items) for row in days]
+        rows = list(days.values_list("day", "product", "items", "as_of"))
     else:
         day = months.first_of(day)
-        rows = [
-            (row.month, row.product_id, row.items)
-            for row in MonthlyUsage.objects.filter(**of_feed, month__in=(day, begins))
-        ]
-    before = {product: items or Decimal(0) for since, product, items in rows if since == day}
-    return before, any(since == begins for since, _, _ in rows)
+        its_months = MonthlyUsage.objects.filter(**of_feed, month__in=(day, begins))
+        rows = list(its_months.values_list("month", "product", "items", "as_of"))
+    return _last_of(rows, day), _last_of(rows, begins)
+
+
+def _last_of(rows: Sequence[tuple[date, int, Decimal | None, datetime]], since: date) -> Told | None:
+    """A product that the last answer was silent about tells nothing: the vendor may have given it another name."""
+    heard = max((as_of for day, _, _, as_of in rows if day == since), default=None)
+    if heard is None:
+        return None
+    return Told({row[1]: row[2] or Decimal(0) for row in rows if (row[0], row[3]) == (since, heard)}, heard)
 
 
 def turn_of(feed: Feed, figures: Figures, clock: datetime) -> Turn | None:
-    """What undated figures at `clock` are of; None where the clock alone tells. What has begun stays begun."""
+    """What undated figures at `clock` are of; None where the clock alone tells."""
     begins = near(feed, clock)
     if begins is None or not figures:
         return None
-    before, has_begun = told_before(feed, begins)
-    if has_begun:
-        return Turn(begins, Side.NEW)
-    if not before or feed.last_good_poll_at is None:
-        return None
+    before, begun = told_about(feed, begins)
+    if before is None:
+        return Turn(begins, Side.NEW) if begun else None
     old = begins - timedelta(days=1)
     since = months.begins_at(old if feed.counts == Feed.Counts.DAY else months.first_of(old), feed.operation.zone)
-    heard = feed.last_good_poll_at
-    side = side_of(before, figures, span=heard - since, unheard=clock - heard)
+    span = before.heard - since
+    if begun and begun.heard > before.heard:
+        is_back = is_back_at(before.figures, begun.figures, figures, span=span, unheard=clock - begun.heard)
+        return Turn(begins, Side.OLD if is_back else Side.NEW)
+    side = side_of(before.figures, figures, span=span, unheard=clock - before.heard)
     # What stands as before may have fallen and grown again meanwhile: only a deep fall ends the holding.
     return Turn(begins, Side.UNSURE if feed.held_since and side is Side.OLD else side)
+
+
+def is_back_at(before: Figures, begun: Figures, now: Figures, *, span: timedelta, unheard: timedelta) -> bool:
+    """Whether the old count stands again where it stood: what `begun` told, `unheard` ago, was a slip of the vendor's.
+
+    A new count that came up to it would have passed through what lies between.
+    """
+    told = sum(before.values())
+    since_then = most_used(told, span=span, unheard=unheard)
+    stands = {product: now.get(product, Decimal(0)) for product in before}
+    gained = sum(items - begun.get(product, Decimal(0)) for product, items in stands.items())
+    return (
+        all(stands[product] >= items for product, items in before.items())
+        and sum(stands.values()) - told <= since_then + LEAST_DOUBT
+        and gained > DOUBT * since_then + LEAST_DOUBT
+    )
 
 
 def side_of(before: Figures, now: Figures, *, span: timedelta, unheard: timedelta) -> Side:
