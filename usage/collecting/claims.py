@@ -14,11 +14,12 @@ from time import monotonic
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from django.db import connection
 from django.db.models import Q, QuerySet
 
 from usage.models import Feed, Operation
 
-from . import quota
+from . import quota, storing
 from .insisting import insist
 
 T = TypeVar("T")
@@ -67,11 +68,10 @@ class Claim:
 
         The operation is locked first, as an admin's change does it. Raises ClaimLost.
         """
-        feeds = Feed.objects.select_for_update(of=("operation", "self"), no_key=True).select_related("operation")
-        try:
-            return feeds.get(pk=feed.pk, operation__claimed_by=self.holder)
-        except Feed.DoesNotExist:
-            raise ClaimLost from None
+        held = feeds_as_they_stand("usage_feed.id = %s AND claimed_by = %s", feed.pk, self.holder, is_locked=True)
+        if not held:
+            raise ClaimLost
+        return held[0]
 
     def give_back(self) -> None:
         self.insist(lambda: self._write(Operation.objects.filter(claimed_by=self.holder), "", None))
@@ -92,6 +92,18 @@ class Claim:
 
     def _write(self, operations: QuerySet[Operation], holder: str, at: datetime | None, **columns: Any) -> bool:
         return operations.filter(pk=self.operation_id).update(claimed_by=holder, claimed_at=at, **columns) == 1
+
+
+def feeds_as_they_stand(where: str, *values: object, is_locked: bool = False) -> list[Feed]:
+    """Feeds with their operations; locked, where the database locks rows, the operation first."""
+    rest = f"usage_feed JOIN usage_operation ON usage_operation.id = operation_id WHERE {where}"
+    if is_locked and connection.features.has_select_for_update:
+        rest += " FOR NO KEY UPDATE OF usage_operation, usage_feed"
+    feeds = []
+    for feed, operation in storing.select_with(Feed, Operation, rest, *values):
+        feed.operation = operation
+        feeds.append(feed)
+    return feeds
 
 
 @contextmanager

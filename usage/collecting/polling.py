@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 
 from django.conf import settings
@@ -30,9 +30,14 @@ from usage.wolkvox.errors import (
 )
 
 from . import pacing, quota, recording
-from .claims import CLAIM_LASTS, Claim, ClaimLost, claimed
+from .claims import CLAIM_LASTS, Claim, ClaimLost, claimed, feeds_as_they_stand
 
 logger = logging.getLogger(__name__)
+
+ENABLED = "operation_id = %s AND is_enabled AND is_active"
+"""Which feeds of an operation are polled."""
+
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 NOTED_SKEW = timedelta(seconds=5)
 """A smaller change of the vendor's clock against ours is no news: its `Date` has whole seconds."""
@@ -84,16 +89,13 @@ def poll_operation(
     """
     polls = []
     with claimed(operation_id, clock()) as claim:
-        enabled = Feed.objects.filter(operation=operation_id, operation__is_active=True, is_enabled=True)
-        enabled = enabled.select_related("operation")
-        failing_last = F("failing_since").asc(nulls_first=True)
-        schedule = {feed.pk: feed for feed in enabled.order_by(failing_last, "interval", "pk")}
+        schedule = {feed.pk: feed for feed in sorted(feeds_as_they_stand(ENABLED, operation_id), key=failing_last)}
         chosen = [feed for feed in schedule.values() if apis is None or feed.api in apis]
+        soon = clock() + pacing.WAIT
         if is_due:
-            soon = clock() + pacing.WAIT
-            enabled, chosen = enabled.filter(pacing.time_has_come(soon)), pacing.due(chosen, soon)
+            chosen = pacing.due(chosen, soon)
         for number, listed in enumerate(chosen):
-            feed = enabled.filter(pk=listed.pk).first() if number else listed
+            feed = as_listed(listed, soon if is_due else None) if number else listed
             if feed is None or (at_pace and pacing.free_at(feed, now := clock()) > now):
                 continue  # switched off meanwhile, or called too short a while ago
             if is_due:
@@ -108,6 +110,16 @@ def poll_operation(
         if is_due and polls and polls[-1].is_good:
             ask_limit(polls[-1].feed.operation, claim, client=client, clock=clock)
     return polls
+
+
+def failing_last(feed: Feed) -> tuple[datetime, int, int]:
+    return feed.failing_since or NEVER, feed.interval, feed.pk
+
+
+def as_listed(listed: Feed, due: datetime | None) -> Feed | None:
+    """The feed as it stands after the call of another, unless it is to be polled no more, or not by then."""
+    feeds = feeds_as_they_stand(f"{ENABLED} AND usage_feed.id = %s", listed.operation_id, listed.pk)
+    return next(iter(pacing.due(feeds, due) if due else feeds), None)
 
 
 def await_turn(feed: Feed, now: datetime, sleep: Callable[[float], object]) -> None:

@@ -38,6 +38,9 @@ from .folding import NOTHING, Fold, Gaps, Key, last_known, sum_up, write
 from .turns import Figures, Side, Turn
 
 SUMMARY_ROWS = {"TOTAL", "TOTALES", "SUBTOTAL", "GRAND TOTAL", "TOTAL GENERAL"}
+OF_FEED = "operation_id = %s AND product_id IN (SELECT id FROM usage_product WHERE api = %s)"
+"""Of which daily and monthly rows a feed tells."""
+
 CLOCKS_DIFFER = timedelta(hours=1)
 """More than this between the vendor's clock and ours is an error of one of them, and ours is watched."""
 
@@ -67,7 +70,7 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
     is_undated = any(reading.month is None for reading in readings)
     turn = turns.turn_of(feed, usage, clock) if is_undated and not is_day_by_day(readings) else None
     figures = place(feed, readings, products, clock=clock, turn=turn)
-    poll = Poll.objects.create(
+    poll = Poll(
         feed=feed,
         started_at=reply.started_at,
         ended_at=reply.ended_at,
@@ -79,6 +82,7 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
         answer_id=keep_answer(reply.body),
         is_held=turn is not None and turn.side is Side.UNSURE,
     )
+    storing.insert_one(poll)
     note_name(feed.operation, readings)
     if poll.is_held:
         feed.held_since = feed.held_since or poll.started_at
@@ -213,16 +217,20 @@ def usage_of(readings: Sequence[Reading], products: Mapping[str, Product]) -> Fi
 
 def products_of(feed: Feed, readings: Sequence[Reading]) -> dict[str, Product]:
     """The products that an answer names, by description; the new ones are made."""
-    known = {product.description: product for product in Product.objects.filter(api=feed.api)}
+    known = known_products(feed.api)
     new = {reading.description: reading for reading in readings if reading.description not in known}
     if new:
         storing.insert_new([new_product(feed, reading) for reading in new.values()], key=("api", "description"))
         link_licences(feed)
-        known = {product.description: product for product in Product.objects.filter(api=feed.api)}
+        known = known_products(feed.api)
     for reading in readings:
         if known[reading.description].is_duration != reading.is_duration:
             raise AnswerRefused(f"“{reading.description}” came as a duration before and not now, or the other way.")
     return known
+
+
+def known_products(api: str) -> dict[str, Product]:
+    return {product.description: product for product in storing.select(Product, "api = %s", api)}
 
 
 def new_product(feed: Feed, reading: Reading) -> Product:
@@ -256,9 +264,9 @@ def keep_snapshots(
 
     One that a closed month stands on is never moved: what is seen after the closing stands beside it.
     """
-    shown_last = Snapshot.objects.none()
+    shown_last: list[Snapshot] = []
     if feed.last_good_poll_at:
-        shown_last = Snapshot.objects.filter(feed=feed, last_seen=feed.last_good_poll_at)
+        shown_last = storing.select(Snapshot, "feed_id = %s AND last_seen = %s", feed.pk, feed.last_good_poll_at)
     shown = {(snapshot.product_id, snapshot.day): snapshot for snapshot in shown_last}
     again, new = [], []
     for figure in figures:
@@ -299,12 +307,16 @@ def keep_snapshots(
 def months_before(feed: Feed, figures: Sequence[Figure]) -> dict[Key, MonthlyUsage]:
     products = {figure.product.pk: figure.product for figure in figures}
     known = {}
-    rows = MonthlyUsage.objects.filter(
-        operation=feed.operation_id,
-        product__api=feed.api,
-        month__in={months.first_of(day) for day in {figure.day for figure in figures}},
-    )
-    for row in rows:
+    told = {months.first_of(day) for day in {figure.day for figure in figures}}
+    if not told:
+        return {}
+    for row in storing.select(
+        MonthlyUsage,
+        f"{OF_FEED} AND month IN ({', '.join(['%s'] * len(told))})",
+        feed.operation_id,
+        feed.api,
+        *told,
+    ):
         if product := products.get(row.product_id):
             row.product = product
             known[row.product_id, row.month] = row
@@ -339,11 +351,7 @@ def days_before(feed: Feed, snapshots: Sequence[Snapshot], rows: Mapping[Key, Mo
         ((row := rows.get((snapshot.product_id, snapshot.month))) and last_known(row, snapshot.day)) or snapshot.day
         for snapshot in snapshots
     )
-    found = DailyUsage.objects.filter(
-        operation=feed.operation_id,
-        product__api=feed.api,
-        day__gte=earliest,
-    )
+    found = storing.select(DailyUsage, f"{OF_FEED} AND day >= %s", feed.operation_id, feed.api, earliest)
     return {(row.product_id, row.day): row for row in found}
 
 
