@@ -7,15 +7,15 @@ vendor must have let go of the call. While a claim stands, what was heard under 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import TypeVar
 from uuid import uuid4
 
 from django.db import connection
-from django.db.models import Q, QuerySet
 
 from usage.models import Feed, Operation
 
@@ -23,6 +23,11 @@ from . import quota, storing
 from .insisting import insist
 
 T = TypeVar("T")
+
+Assignments = Mapping[str, object]
+"""More to write with a claim, as `storing.update` takes it."""
+
+IS_OURS = "claimed_by = %s"
 
 CLAIM_LASTS = timedelta(seconds=90)
 """A request leaves within 20 s of the claim's renewal or not at all, and the vendor may work on it for 60 s. A call of
@@ -50,18 +55,14 @@ class Claim:
 
     def take(self, now: datetime) -> None:
         """Raises TokenInUse."""
-        free = Q(claimed_by="") | Q(claimed_at__lte=now - CLAIM_LASTS)
-        if not self._take(Operation.objects.filter(free, is_active=True), now):
+        is_free = "is_active AND (claimed_by = '' OR claimed_at <= %s)"
+        if not self._take(now, {}, is_free, now - CLAIM_LASTS):
             raise TokenInUse
 
-    def renew(self, now: datetime, **columns: Any) -> None:
-        """Write the claim anew, and more columns of the row with it. Raises ClaimLost."""
-        if not self._take(Operation.objects.filter(claimed_by=self.holder), now, **columns):
-            raise ClaimLost
-
-    def spend(self, operation: Operation, now: datetime, **columns: Any) -> None:
+    def spend(self, operation: Operation, now: datetime, more: Assignments = MappingProxyType({})) -> None:
         """Renew it for a call, which is counted with the same UPDATE: no crash can lose one. Raises ClaimLost."""
-        self.renew(now, **quota.one_more(operation, now), **columns)
+        if not self._take(now, {**quota.one_more(operation, now), **more}, IS_OURS, self.holder):
+            raise ClaimLost
 
     def hold(self, feed: Feed) -> Feed:
         """The feed and its operation as they are now, locked to the transaction's end, so that the claim can't go.
@@ -74,24 +75,25 @@ class Claim:
         return held[0]
 
     def give_back(self) -> None:
-        self.insist(lambda: self._write(Operation.objects.filter(claimed_by=self.holder), "", None))
+        self.insist(lambda: self._write("", None, {}, IS_OURS, self.holder))
 
     def leave_to_vendor(self, since: datetime) -> None:
         """The vendor may still be at work on a call of that time: nobody calls until it must have let go."""
-        self.insist(lambda: self._write(Operation.objects.filter(claimed_by=self.holder), THE_VENDOR, since))
+        self.insist(lambda: self._write(THE_VENDOR, since, {}, IS_OURS, self.holder))
 
     def insist(self, write: Callable[[], T]) -> T:
         """Do a write that a database which is away must not undo, as long as the claim stands."""
         return insist(write, until=self.stands_until)
 
-    def _take(self, operations: QuerySet[Operation], now: datetime, **columns: Any) -> bool:
+    def _take(self, now: datetime, more: Assignments, where: str, *values: object) -> bool:
         began = monotonic()
-        is_held = self._write(operations, self.holder, now, **columns)
+        is_held = self._write(self.holder, now, more, where, *values)
         self.stands_until = began + CLAIM_LASTS.total_seconds()
         return is_held
 
-    def _write(self, operations: QuerySet[Operation], holder: str, at: datetime | None, **columns: Any) -> bool:
-        return operations.filter(pk=self.operation_id).update(claimed_by=holder, claimed_at=at, **columns) == 1
+    def _write(self, holder: str, at: datetime | None, more: Assignments, where: str, *values: object) -> bool:
+        assignments = {"claimed_by = %s": holder, "claimed_at = %s": at, **more}
+        return storing.update(Operation, assignments, f"id = %s AND {where}", self.operation_id, *values) == 1
 
 
 def feeds_as_they_stand(where: str, *values: object, is_locked: bool = False) -> list[Feed]:

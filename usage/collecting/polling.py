@@ -29,7 +29,7 @@ from usage.wolkvox.errors import (
     VendorError,
 )
 
-from . import pacing, quota, recording
+from . import pacing, quota, recording, storing
 from .claims import CLAIM_LASTS, Claim, ClaimLost, claimed, feeds_as_they_stand
 
 logger = logging.getLogger(__name__)
@@ -239,17 +239,16 @@ def note_failure(
 
 
 def _save(feed: Feed) -> None:
-    feed.save(
-        update_fields=[
-            "last_poll_at",
-            "last_good_poll_at",
-            "next_due_at",
-            "waits_for_quota",
-            "failing_since",
-            "failing_outcome",
-            "failing_message",
-            "failures",
-        ]
+    storing.save(
+        feed,
+        "last_poll_at",
+        "last_good_poll_at",
+        "next_due_at",
+        "waits_for_quota",
+        "failing_since",
+        "failing_outcome",
+        "failing_message",
+        "failures",
     )
 
 
@@ -325,7 +324,7 @@ def ask_limit(operation: Operation, claim: Claim, *, client: BillingClient, cloc
     if operation.feeds.filter(is_enabled=True, next_due_at__lt=now + 2 * CLAIM_LASTS).exists():
         return
     began = monotonic()
-    claim.spend(operation, now, limit_due_at=now + quota.ASK_AGAIN)
+    claim.spend(operation, now, {"limit_due_at = %s": now + quota.ASK_AGAIN})
     try:
         reply = client.fetch_token_info(server=operation.server, token=operation.token, began=began)
         told = token_info.parse(reply.body)

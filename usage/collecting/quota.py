@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import date, datetime, time, timedelta
-from typing import Any
 
-from django.db.models import Case, F, Sum, When
+from django.db.models import F, Sum
 
 from usage.models import Feed, Interval, MonthlyUsage, Operation, Poll
 from usage.wolkvox.catalogue import Kind
@@ -33,10 +32,10 @@ def day_of(operation: Operation, at: datetime) -> date:
     return at.astimezone(operation.zone).date()
 
 
-def one_more(operation: Operation, now: datetime) -> dict[str, Any]:
-    """The columns that count a call, to be written with the claim before it leaves."""
+def one_more(operation: Operation, now: datetime) -> dict[str, date]:
+    """What counts a call, to be written with the claim before it leaves (`storing.update`)."""
     today = day_of(operation, now)
-    return {"calls": Case(When(calls_day=today, then=F("calls") + 1), default=1), "calls_day": today}
+    return {"calls = CASE WHEN calls_day = %s THEN calls + 1 ELSE 1 END": today, "calls_day = %s": today}
 
 
 def limit_is_due(operation: Operation, now: datetime) -> bool:

@@ -6,7 +6,7 @@ The columns are a model's own, and so is what a database makes of their values.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
 from operator import attrgetter
@@ -79,6 +79,22 @@ def _taken(value: Any) -> Any:
 
 
 # Into it
+
+
+def update(model: type[Model], assignments: Mapping[str, object], where: str, *values: object) -> int:
+    """Write what is assigned, with a value each, to the rows for which `where` holds. Returns how many those are."""
+    settings = ", ".join(assignments)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {model._meta.db_table} SET {settings} WHERE {where}",
+            [_taken(value) for value in (*assignments.values(), *values)],
+        )
+        return int(cursor.rowcount)
+
+
+def save(row: Model, *columns: str) -> None:
+    """Write some columns of a row that stands."""
+    update(type(row), {f"{column} = %s": getattr(row, column) for column in columns}, "id = %s", row.pk)
 
 
 def insert_one(row: Model) -> None:
