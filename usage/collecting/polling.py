@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from time import monotonic, sleep
 
 from django.conf import settings
@@ -338,4 +339,7 @@ def ask_limit(operation: Operation, claim: Claim, *, client: BillingClient, cloc
 
 def vendor() -> BillingClient:
     """A client for the vendor that the settings name."""
-    return BillingClient(settings.WOLKVOX_URL)
+    return client_of(settings.WOLKVOX_URL)
+
+
+client_of = cache(BillingClient)

@@ -27,14 +27,15 @@ Other = TypeVar("Other", bound=Model)
 
 def select(model: type[Row], where: str, *values: object) -> list[Row]:
     """The rows of a model for which `where` holds."""
-    table = model._meta.db_table
-    return [_made(model, row) for row in _selected(_qualified(model), f"{table} WHERE {where}", values)]
+    made, table = _maker(model), model._meta.db_table
+    return [made(row) for row in _selected(_qualified(model), f"{table} WHERE {where}", values)]
 
 
 def select_with(model: type[Row], other: type[Other], rest: str, *values: object) -> list[tuple[Row, Other]]:
     """Pairs of rows of two models: `rest` of the statement begins with their tables."""
     columns, width = f"{_qualified(model)}, {_qualified(other)}", len(model._meta.concrete_fields)
-    return [(_made(model, row[:width]), _made(other, row[width:])) for row in _selected(columns, rest, values)]
+    made, made_other = _maker(model), _maker(other)
+    return [(made(row[:width]), made_other(row[width:])) for row in _selected(columns, rest, values)]
 
 
 def _selected(columns: str, rest: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
@@ -43,11 +44,17 @@ def _selected(columns: str, rest: str, values: Sequence[object]) -> list[tuple[A
         return list(cursor.fetchall())
 
 
-def _made(model: type[Row], row: Sequence[Any]) -> Row:
-    values = list(row)
-    for index, column, convert in _conversions(model, connection.vendor):
-        values[index] = convert(values[index], column, connection)
-    return model.from_db(connection.alias, _attributes(model), values)
+def _maker(model: type[Row]) -> Callable[[Sequence[Any]], Row]:
+    """What makes an instance of a row as it comes. It is for one statement: a connection is its thread's."""
+    alias, names, conversions = connection.alias, _attributes(model), _conversions(model, connection.vendor)
+
+    def made(row: Sequence[Any]) -> Row:
+        values = list(row)
+        for index, column, convert in conversions:
+            values[index] = convert(values[index], column, connection)
+        return model.from_db(alias, names, values)
+
+    return made
 
 
 @cache
@@ -186,12 +193,14 @@ def _columns(fields: Sequence[Field[Any, Any]]) -> str:
 
 def _values(fields: Sequence[Field[Any, Any]], rows: Sequence[Model]) -> Iterator[tuple[Any, ...]]:
     """What the database takes for each row, column by column."""
-    return zip(*(map(_prepared(field), map(attrgetter(field.attname), rows)) for field in fields), strict=True)
+    is_postgresql = connection.vendor == "postgresql"
+    return zip(*(_prepared(field, rows, is_postgresql=is_postgresql) for field in fields), strict=True)
 
 
-def _prepared(field: Field[Any, Any]) -> Callable[[Any], Any]:
+def _prepared(field: Field[Any, Any], rows: Sequence[Model], *, is_postgresql: bool) -> Iterator[Any]:
+    values = map(attrgetter(field.attname), rows)
     if isinstance(field, JSONField):
-        return json.dumps
-    if connection.vendor == "postgresql":
-        return lambda value: value  # psycopg takes Python's own types as they are
-    return lambda value: field.get_db_prep_save(value, connection)
+        return map(json.dumps, values)
+    if is_postgresql:
+        return values  # psycopg takes Python's own types as they are
+    return (field.get_db_prep_save(value, connection) for value in values)

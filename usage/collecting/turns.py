@@ -15,6 +15,8 @@ from decimal import Decimal
 from enum import Enum, auto
 from itertools import pairwise
 
+from django.db.models import QuerySet
+
 from usage.models import DailyUsage, Feed, MonthlyUsage, Operation, Snapshot
 
 from . import months
@@ -217,9 +219,12 @@ def watch(
     is_first = not any((product, day) in days for product in told)
     month = months.first_of(day)
     count = feed.contrary_midnights
-    yesterday = DailyUsage.objects.filter(
-        operation=feed.operation_id, product__in=told, day=day - timedelta(days=1), day__gte=month
-    )
+
+    def yesterday() -> QuerySet[DailyUsage]:
+        return DailyUsage.objects.filter(
+            operation=feed.operation_id, product__in=told, day=day - timedelta(days=1), day__gte=month
+        )
+
     if feed.counts == Feed.Counts.MONTH:
         before = {product: row.items for product in told if (row := rows.get((product, month)))}
         begins = months.begins_at(month, feed.operation.zone)
@@ -228,11 +233,11 @@ def watch(
         if sum(figures.values()) < sum(before.values()):
             heard = feed.last_good_poll_at
             if side_of(before, figures, span=heard - begins, unheard=now - heard) is Side.NEW:
-                count = count + 1 if yesterday.filter(is_restated=True).exists() else 1
-        elif count and is_first and not yesterday.filter(is_restated=True).exists():
+                count = count + 1 if yesterday().filter(is_restated=True).exists() else 1
+        elif count and is_first and not yesterday().filter(is_restated=True).exists():
             count = 0
     elif is_first and now < months.begins_at(day, feed.operation.zone) + SOON_AFTER:
-        before = {product: items or Decimal(0) for product, items in yesterday.values_list("product", "items")}
+        before = {product: items or Decimal(0) for product, items in yesterday().values_list("product", "items")}
         if total := sum(before.values()):
             count = count + 1 if sum(figures.values()) >= total else 0
     if count != feed.contrary_midnights:
