@@ -69,6 +69,8 @@ class Truth:
                     self.findings.append(
                         f"{self.accounts[operation].name}: {poll.outcome}, not {troubles[operation, at]}"
                     )
+            elif poll.outcome in ("timed_out", "not_reached"):
+                self.calls["never arrived"] += 1  # before the short deadline was over, on a busy machine
             else:
                 self.findings.append(
                     f"{self.accounts[operation].name}: a poll of {api} at {at} that nobody was asked for"
