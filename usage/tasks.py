@@ -8,12 +8,12 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from .collecting import claims, closing, polling, pruning
+from .collecting import claims, closing, pacing, polling, pruning
 from .disk import DiskFull
 
 logger = logging.getLogger(__name__)
 
-TICK = 30
+TICK = pacing.TICK.total_seconds()
 
 BRIEFLY = {"socket_connect_timeout": 2, "socket_timeout": 2}
 """How long a person waits for the broker, in seconds."""

@@ -9,13 +9,15 @@ polled more often than a whole day's calls allow either: any 24 hours are then a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
 from django.db.models import F, Sum
 
 from usage.models import Feed, Interval, MonthlyUsage, Operation, Poll
 from usage.wolkvox.catalogue import Kind
 from usage.wolkvox.token_info import TokenInfo
+
+from . import months
 
 ASK_AGAIN, ASK_SOONER = timedelta(days=1), timedelta(hours=1)
 
@@ -51,7 +53,7 @@ def note_limit(operation: Operation, holder: str, asked_at: datetime, told: Toke
     What it counted beyond our own calls of the last 24 hours, all that its day can hold of them, others have made.
     """
     today = day_of(operation, asked_at)
-    midnight = datetime.combine(today, time.min, tzinfo=operation.zone)
+    midnight = months.begins_at(today, operation.zone)
     polls = Poll.objects.filter(feed__operation=operation, started_at__gte=asked_at - timedelta(days=1))
     ours = operation.calls_on(today) + 1 + polls.filter(started_at__lt=midnight).count()
     asked = Operation.objects.filter(pk=operation.pk, claimed_by=holder, token_fingerprint=operation.token_fingerprint)
@@ -84,7 +86,7 @@ class Quota:
     def __init__(self, operation: Operation, now: datetime) -> None:
         today = day_of(operation, now)
         self.now = now
-        self.midnight = datetime.combine(today + timedelta(days=1), time.min, tzinfo=operation.zone)
+        self.midnight = months.begins_at(today + timedelta(days=1), operation.zone)
         self.limit = operation.call_limit or 0
         self.budget = operation.call_budget or 0
         self.used = operation.calls_on(today)

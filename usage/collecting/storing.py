@@ -106,14 +106,7 @@ def save(row: Model, *columns: str) -> None:
 
 def insert_one(row: Model) -> None:
     """Insert a row and set its id."""
-    fields = _fields([row])
-    places = ", ".join(["%s"] * len(fields))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {row._meta.db_table} ({_columns(fields)}) VALUES ({places}) RETURNING id",
-            *_values(fields, [row]),
-        )
-        row.pk = int(cursor.fetchone()[0])
+    row.pk = _inserted(row, "")
 
 
 def insert(rows: Sequence[Model]) -> None:
@@ -135,12 +128,15 @@ def upsert(rows: Sequence[Model], *, key: Sequence[str]) -> None:
 
 def identified(row: Model, *, key: str) -> int:
     """The id of what stands under its key for good, inserted unless it is there."""
+    return _inserted(row, f"ON CONFLICT ({key}) DO UPDATE SET {key} = excluded.{key}")  # DO NOTHING gives no id back
+
+
+def _inserted(row: Model, on_conflict: str) -> int:
     fields = _fields([row])
     places = ", ".join(["%s"] * len(fields))
     with connection.cursor() as cursor:
-        cursor.execute(  # DO NOTHING would give no id back
-            f"INSERT INTO {row._meta.db_table} ({_columns(fields)}) VALUES ({places})"
-            f" ON CONFLICT ({key}) DO UPDATE SET {key} = excluded.{key} RETURNING id",
+        cursor.execute(
+            f"INSERT INTO {row._meta.db_table} ({_columns(fields)}) VALUES ({places}) {on_conflict} RETURNING id",
             *_values(fields, [row]),
         )
         return int(cursor.fetchone()[0])
