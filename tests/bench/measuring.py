@@ -78,11 +78,11 @@ def asked(module: str, *arguments: str, url: str) -> Any:
     return json.loads(run.stdout)
 
 
-def start_django(url: str) -> None:
-    """The project's own settings, with secrets for the run."""
+def own_settings(url: str) -> dict[str, str]:
+    """The environment of the project's own settings, with secrets for the run."""
     from cryptography.fernet import Fernet
 
-    os.environ |= {
+    return {
         "DATABASE_URL": url,
         "DEBUG": "no",
         "DJANGO_SETTINGS_MODULE": "billing_dashboard.settings",
@@ -92,6 +92,10 @@ def start_django(url: str) -> None:
         "CSRF_TRUSTED_ORIGINS": "",
         "LANGUAGE_CODE": "en",
     }
+
+
+def start_django(url: str) -> None:
+    os.environ |= own_settings(url)
     import django
     from django.core.management import call_command
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 import pytest
 from django.test import override_settings
 
+from tests.collecting.conftest import NOON, Clock, due_at, feed_of, give_token, provoking
 from usage.collecting import operations, pacing, polling
 from usage.collecting.claims import Claim, ClaimLost, TokenInUse
 from usage.collecting.pacing import AT_A_TICK
@@ -24,61 +25,9 @@ from usage.models import (
     Snapshot,
 )
 from usage.wolkvox.client import BillingClient, Reply
-from usage.wolkvox.simulator import RESERVED, Simulator, SimulatorServer, serve
+from usage.wolkvox.simulator import Simulator
 
 pytestmark = pytest.mark.django_db
-
-NOON = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(NOON)
-
-
-@pytest.fixture
-def simulator(clock: Clock) -> Simulator:
-    return Simulator(clock=clock)
-
-
-@pytest.fixture
-def vendor(simulator: Simulator) -> Iterator[SimulatorServer]:
-    with serve(simulator) as server:
-        yield server
-
-
-@pytest.fixture
-def client(vendor: SimulatorServer, clock: Clock) -> BillingClient:
-    return BillingClient(vendor.url, now=clock)
-
-
-def provoking(what: str) -> str:
-    return next(token for token, provokes in RESERVED.items() if provokes == what)
-
-
-def give_token(operation: Operation, what: str) -> None:
-    operation.token = provoking(what)
-    operation.save()
-
-
-def due_at(feed: Feed) -> datetime:
-    assert feed.next_due_at
-    return feed.next_due_at
-
-
-def feed_of(operation: Operation, api: str = "interactions") -> Feed:
-    return Feed.objects.select_related("operation").get(operation=operation, api=api)
-
 
 # A round
 

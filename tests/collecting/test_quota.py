@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -8,6 +7,7 @@ from django.db import connection
 from django.db.models import Min
 from django.test.utils import CaptureQueriesContext
 
+from tests.collecting.conftest import NOON, Clock, feed_of, give_token, provoking
 from tests.conftest import hear, make_operation
 from usage.collecting import operations, pacing, polling, quota
 from usage.collecting.quota import Quota
@@ -15,21 +15,10 @@ from usage.forms import TOKEN_COLUMNS
 from usage.models import Feed, Interval, Operation, Poll
 from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.client import BillingClient, Reply
-from usage.wolkvox.simulator import RESERVED, Simulator, SimulatorServer, serve
+from usage.wolkvox.simulator import Simulator, serve
 
-NOON = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 11, 24, 5, 0, tzinfo=UTC)
 TODAY = date(2026, 11, 23)
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 # The arithmetic
@@ -134,27 +123,6 @@ def test_a_call_out_of_turn_is_spared_where_the_more_important_can_end_the_day()
 # Counting
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(NOON)
-
-
-@pytest.fixture
-def simulator(clock: Clock) -> Simulator:
-    return Simulator(clock=clock)
-
-
-@pytest.fixture
-def vendor(simulator: Simulator) -> Iterator[SimulatorServer]:
-    with serve(simulator) as server:
-        yield server
-
-
-@pytest.fixture
-def client(vendor: SimulatorServer, clock: Clock) -> BillingClient:
-    return BillingClient(vendor.url, now=clock)
-
-
 def poll(operation: Operation, client: BillingClient, clock: Clock, *, is_due: bool = True) -> list[Poll]:
     return polling.poll_operation(operation.pk, client=client, clock=clock, is_due=is_due)
 
@@ -162,19 +130,6 @@ def poll(operation: Operation, client: BillingClient, clock: Clock, *, is_due: b
 def calls(operation: Operation) -> int:
     operation.refresh_from_db()
     return operation.calls
-
-
-def feed_of(operation: Operation, api: str = "interactions") -> Feed:
-    return Feed.objects.select_related("operation").get(operation=operation, api=api)
-
-
-def provoking(what: str) -> str:
-    return next(token for token, provokes in RESERVED.items() if provokes == what)
-
-
-def give_token(operation: Operation, what: str) -> None:
-    operation.token = provoking(what)
-    operation.save(update_fields=TOKEN_COLUMNS)
 
 
 @pytest.mark.django_db

