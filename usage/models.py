@@ -421,6 +421,7 @@ class MonthlyUsage(models.Model):
     null where nothing is known: enough for an overview without reading days; `reckoned_days` are the numbers of the
     reckoned ones. `gaps` are the stretches without a good poll, each as two counts of seconds since the month began,
     and `gap_seconds` their sum. What an admin may change of the product is kept in `closed_…` as it was at the closing.
+    A usage product that is told of only after the month closed has a row with nothing in it, and a correction.
     """
 
     class State(models.TextChoices):

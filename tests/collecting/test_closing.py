@@ -7,11 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.db.models import Sum
 
 from tests.conftest import body_of, hear
 from usage.collecting import closing, pruning
 from usage.collecting.rebuilding import rebuild
-from usage.models import Certificate, Correction, Feed, MonthlyUsage, Operation, Poll
+from usage.models import Certificate, Correction, DailyUsage, Feed, MonthlyUsage, Operation, Poll, Snapshot
 
 pytestmark = pytest.mark.django_db
 
@@ -144,6 +145,33 @@ def test_later_news_is_a_correction_beside_the_closed_figure(october: Operation)
     assert corrections() == [1075, 1072]
     assert MonthlyUsage.objects.filter(month=OCTOBER).values().get() == before
     assert list(rebuild(write=False)) == []
+
+
+def test_a_product_that_is_told_of_after_the_closing_stands_beside_its_month(october: Operation) -> None:
+    heard(october, (4, "3"), date="2026-11-01")
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    before = MonthlyUsage.objects.get(month=OCTOBER)
+    late = [("Email", "1072", "2026-10-31"), ("Twitter", "7", "2026-10-31"), ("Facebook", "0", "2026-10-31")]
+    hear(october, "interactions", MIDNIGHT + timedelta(minutes=9), *late)
+    closing.close_months(MIDNIGHT + timedelta(days=4))
+    found = MonthlyUsage.objects.select_related("product").get(product__description="Twitter")
+    assert (found.items, found.state, found.as_of, found.closed_at) == (0, "closed", before.as_of, before.closed_at)
+    assert [correction.items for correction in found.corrections.all()] == [7]
+    assert MonthlyUsage.objects.filter(month=OCTOBER).aggregate(Sum("items"))["items__sum"] == 1072
+    assert not MonthlyUsage.objects.filter(product__description="Facebook").exists()
+    assert not DailyUsage.objects.filter(product__description="Twitter").exists()
+    assert list(rebuild(write=True)) == []
+
+
+def test_licences_that_are_told_of_after_the_closing_are_not_said_to_have_been_none(operation: Operation) -> None:
+    for minutes, rows in ((-6, [("Licences", "40")]), (54, [("Licences", "41")])):
+        hear(operation, "interaction_licenses", MIDNIGHT + timedelta(minutes=minutes), *rows)
+    closing.close_months(MIDNIGHT + timedelta(minutes=55))
+    late = [("Licences", "40", "2026-10-31"), ("Licences B", "9", "2026-10-31")]
+    hear(operation, "interaction_licenses", MIDNIGHT + timedelta(minutes=114), *late)
+    assert [row.product.description for row in MonthlyUsage.objects.filter(month=OCTOBER)] == ["Licences"]
+    assert Snapshot.objects.filter(product__description="Licences B", items=9).exists()
+    assert list(rebuild(write=True)) == []
 
 
 def test_news_of_a_call_that_was_under_way_at_the_closing_is_later_news(october: Operation) -> None:

@@ -66,6 +66,7 @@ def _rebuild_month(feed: Feed, month: date, *, write: bool) -> list[Difference]:
         (row.product_id, row.day): row
         for row in DailyUsage.objects.filter(**rows, day__gte=month, day__lt=months.next_month(month))
     }
+    closed_at = next((row.closed_at for row in stand_months.values() if row.closed_at), None)
     fold = Fold(feed, dict(Gap.objects.filter(feed=feed).values_list("ended_at", "began_at")))
     for snapshot in (
         feed.snapshots.filter(month=month).order_by("first_seen", "pk").select_related("product", "first_poll")
@@ -73,7 +74,7 @@ def _rebuild_month(feed: Feed, month: date, *, write: bool) -> list[Difference]:
         stands = stand_months.get((snapshot.product_id, month))
         if stands and stands.closed_kind:
             snapshot.product.kind = stands.closed_kind
-        if not (stands and stands.closed_at and snapshot.first_seen > stands.closed_at):
+        if not (closed_at and snapshot.first_seen > closed_at):
             fold.add(snapshot)
     folding.sum_up(fold.rows.values())
     for product_and_month, row in fold.rows.items():
@@ -85,7 +86,8 @@ def _rebuild_month(feed: Feed, month: date, *, write: bool) -> list[Difference]:
             row.state = stands.state if stands else row.state
             row.gaps = months.gaps_of(feed, month)
             row.gap_seconds = months.seconds_of(row.gaps)
-    differences = [*_compare(DailyUsage, stand_days, fold.days), *_compare(MonthlyUsage, stand_months, fold.rows)]
+    known = {key: row for key, row in stand_months.items() if row.items_by_day or not row.is_closed}
+    differences = [*_compare(DailyUsage, stand_days, fold.days), *_compare(MonthlyUsage, known, fold.rows)]
     if write and differences:
         sealed = {product for (product, _), row in stand_months.items() if row.is_closed}
         _replace(stand_days, fold.days, sealed, date_field="day")

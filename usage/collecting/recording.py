@@ -305,8 +305,9 @@ def keep_snapshots(
 
 
 def months_before(feed: Feed, figures: Sequence[Figure]) -> dict[Key, MonthlyUsage]:
+    """The rows of the months that an answer tells of, of its products; of a closed month, a row for each of them."""
     products = {figure.product.pk: figure.product for figure in figures}
-    known = {}
+    known, closed = {}, {}
     told = {months.first_of(day) for day in {figure.day for figure in figures}}
     if not told:
         return {}
@@ -317,10 +318,34 @@ def months_before(feed: Feed, figures: Sequence[Figure]) -> dict[Key, MonthlyUsa
         feed.api,
         *told,
     ):
+        if row.is_closed:
+            closed[row.month] = row
         if product := products.get(row.product_id):
             row.product = product
             known[row.product_id, row.month] = row
+    for figure in figures:
+        key = (figure.product.pk, months.first_of(figure.day))
+        if key not in known and key[1] in closed:
+            known[key] = unknown_at_closing(figure.product, closed[key[1]])
     return known
+
+
+def unknown_at_closing(product: Product, other: MonthlyUsage) -> MonthlyUsage:
+    """What a closed month holds of a product that is told of only now: nothing, as of when its feed was last heard."""
+    return MonthlyUsage(
+        operation_id=other.operation_id,
+        product=product,
+        month=other.month,
+        items=NOTHING,
+        as_of=other.as_of,
+        gaps=other.gaps,
+        gap_seconds=other.gap_seconds,
+        state=other.state,
+        closed_at=other.closed_at,
+        closed_name=product.name,
+        closed_kind=product.kind,
+        closed_licensed_by_id=product.licensed_by_id,
+    )
 
 
 def follow(feed: Feed, snapshots: Sequence[Snapshot], rows: dict[Key, MonthlyUsage], gaps: Gaps) -> None:
@@ -370,6 +395,10 @@ def correct(closed: MonthlyUsage, snapshot: Snapshot) -> None:
         items = sum((Decimal(text) for text in days.values() if text is not None), NOTHING)
     elif (last_day := last_known(closed, months.next_month(closed.month))) and snapshot.day < last_day:
         return
+    if not closed.pk:
+        if items == NOTHING or not snapshot.product.is_usage:
+            return  # of a gauge, nothing is not zero: it stays unknown
+        closed.save()
     last = closed.corrections.last()
     if items != (last.items if last else closed.items):
         Correction.objects.create(usage=closed, poll=snapshot.first_poll, items=items, seen_at=snapshot.first_seen)
