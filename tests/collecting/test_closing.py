@@ -12,7 +12,7 @@ from django.db.models import Sum
 from tests.conftest import body_of, hear
 from usage.collecting import closing, pruning
 from usage.collecting.rebuilding import rebuild
-from usage.models import Certificate, Correction, DailyUsage, Feed, MonthlyUsage, Operation, Poll, Snapshot
+from usage.models import Answer, Certificate, Correction, DailyUsage, Feed, MonthlyUsage, Operation, Poll, Snapshot
 
 pytestmark = pytest.mark.django_db
 
@@ -131,6 +131,17 @@ def test_what_was_heard_before_the_closing_is_in_it_whatever_the_clocks_say(octo
 
 
 # Corrections
+
+
+def test_a_month_that_can_not_be_closed_holds_up_no_other(october: Operation) -> None:
+    hear(october, "interaction_licenses", MIDNIGHT - timedelta(minutes=1), ("Licences", "40"))
+    heard(october, (4, "200"))  # may be of either month, and is held
+    held = Feed.objects.get(held_since__isnull=False)
+    Answer.objects.filter(polls__feed=held).update(compressed=b"not what was heard")
+    with pytest.raises(closing.NotClosed, match="2026-10 of interactions of operation"):
+        closing.close_months(MIDNIGHT + timedelta(days=2))
+    states = dict(MonthlyUsage.objects.values_list("product__api", "state"))
+    assert states == {"interactions": "open", "interaction_licenses": "closed"}
 
 
 def corrections() -> list[Decimal]:

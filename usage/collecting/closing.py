@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from itertools import pairwise
 from math import ceil
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Min
 
 from usage.models import DIGITS, GOOD, PLACES, Certificate, Feed, MonthlyUsage, Snapshot
 
 from . import folding, months, recording
+
+logger = logging.getLogger(__name__)
 
 GRACE = timedelta(hours=24)
 """How long after its end a month stays closing when no poll of the next month comes."""
@@ -23,6 +26,10 @@ LATEST = timedelta(hours=24)
 
 MOST = Decimal(10) ** (DIGITS - PLACES) - 1
 """No figure of the vendor's can be larger: its answer would be refused."""
+
+
+class NotClosed(Exception):
+    """Some months that should be can't be closed, and the log says why; the others are."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ def close_months(now: datetime) -> int:
     """Move every month that has ended to closing, and to closed where its figures are final.
 
     A feed's month closes once the feed has been read in a later month, by a call that began there, or GRACE after its
-    end. Returns how many feeds' months were closed.
+    end. Returns how many feeds' months were closed. Raises NotClosed, after all that can be were.
     """
     unfinished = (
         MonthlyUsage.objects.exclude(state=MonthlyUsage.State.CLOSED)
@@ -47,7 +54,18 @@ def close_months(now: datetime) -> int:
         .values_list("operation", "product__api", "month")
         .distinct()
     )
-    return sum(_end_month(operation, api, month, now) for operation, api, month in unfinished)
+    closed, failed = 0, []
+    for operation_id, api, month in list(unfinished):
+        try:
+            closed += _end_month(operation_id, api, month, now)
+        except OperationalError:
+            raise  # the database is away, for all of them
+        except Exception:
+            failed.append(f"{month:%Y-%m} of {api} of operation {operation_id}")
+            logger.exception("%s can't be closed", failed[-1])
+    if failed:
+        raise NotClosed(f"can't be closed, see the log: {', '.join(failed)}")
+    return closed
 
 
 def _end_month(operation_id: int, api: str, month: date, now: datetime) -> bool:
