@@ -81,7 +81,9 @@ def page(
 
 
 def charts_drawn(page: Page) -> int:
-    """How many, once every canvas of the page is ready."""
+    """How many, once every canvas of the page was near the window and is ready."""
+    for canvas in page.locator("canvas").all():
+        canvas.scroll_into_view_if_needed()
     page.wait_for_function("() => [...document.querySelectorAll('canvas')].every(c => 'ready' in c.dataset)")
     return page.locator("canvas").count()
 
@@ -142,6 +144,24 @@ def outage(operations: list[Operation]) -> None:
     """Bogotá's, from 09:36 of the 1st to the 2nd's, which Quito didn't have: else both have the same figures."""
     MonthlyUsage.objects.update(gaps=[])
     MonthlyUsage.objects.filter(operation=operations[0]).update(gaps=[[34_560, 86_400 + 34_560]])
+
+
+def test_charts_out_of_sight_wait_but_not_for_paper(page: Page, operations: list[Operation]) -> None:
+    page.set_viewport_size({"width": 390, "height": 400})
+    page.emulate_media(color_scheme="dark")
+    page.goto("/operations/bogot/")
+    page.wait_for_function("() => 'ready' in document.querySelector('canvas').dataset")
+    ready = "[...document.querySelectorAll('canvas')].filter(canvas => 'ready' in canvas.dataset).length"
+    assert page.evaluate(ready) < 4
+    page.evaluate(f"""() => addEventListener("beforeprint", () => {{
+        const canvas = document.querySelector("canvas");
+        window.onPaper = [{ready}, getComputedStyle(canvas).getPropertyValue("--card"), canvas.clientWidth];
+    }})""")
+    page.pdf()
+    drawn, paper, width = page.evaluate("window.onPaper")
+    assert (drawn, paper) == (4, "#fff")
+    assert width < 390
+    assert charts_drawn(page) == 4
 
 
 def columns_drawn(page: Page, canvas: str) -> list[str]:
