@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.utils import timezone
 from playwright.sync_api import Page, Response, sync_playwright
 
@@ -162,6 +164,50 @@ def test_charts_out_of_sight_wait_but_not_for_paper(page: Page, operations: list
     assert (drawn, paper) == (4, "#fff")
     assert width < 390
     assert charts_drawn(page) == 4
+
+
+def hear_more(operation: Operation) -> None:
+    hear(operation, "interactions", timezone.now(), ("Email", "54321"), ("Chat", "7"))
+    connection.close()
+
+
+def test_a_page_renews_itself_and_keeps_what_is_open(
+    page: Page, operations: list[Operation], complaints: list[str], responses: list[Response]
+) -> None:
+    page.clock.install()
+    page.goto("/operations/bogot/")
+    page.get_by_text("The figures as a table").first.click()
+    checked = page.get_by_text("Renews itself · checked")
+    before = checked.inner_text()
+    page.clock.run_for(61_000)
+    page.wait_for_function("before => document.getElementById('fresh').textContent !== before", arg=before)
+    assert responses[-1].request.sizes()["responseBodySize"] == 0  # a 304, which the browser shows as a 200
+    before = page.locator("dl.keys dd").first.inner_text()
+    with ThreadPoolExecutor(1) as another_thread:  # the browser's has an event loop
+        another_thread.submit(hear_more, operations[0]).result()
+    page.evaluate("document.querySelector('main summary').focus()")
+    page.clock.run_for(60_000)
+    page.get_by_text("54,321").first.wait_for()
+    assert before != page.locator("dl.keys dd").first.inner_text()
+    assert page.get_by_role("region", name="The figures of Chat").is_visible()
+    assert page.evaluate("document.activeElement === document.querySelector('main summary')")
+    assert charts_drawn(page) == 4
+    page.wait_for_function("() => Object.keys(Chart.instances).length === 4")
+    assert complaints == []
+
+
+def test_a_page_says_that_it_can_not_be_renewed(page: Page) -> None:
+    page.clock.install()
+    page.goto("/")
+    page.context.set_offline(True)
+    page.clock.run_for(61_000)
+    page.get_by_text("the server is not reached").wait_for()
+    page.context.set_offline(False)
+    page.clock.run_for(60_000)
+    page.get_by_text("Renews itself · checked").wait_for()
+    page.context.clear_cookies()
+    page.clock.run_for(60_000)
+    page.get_by_text("you are signed out").wait_for()
 
 
 def columns_drawn(page: Page, canvas: str) -> list[str]:

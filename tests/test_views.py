@@ -312,6 +312,40 @@ def test_pages_are_compressed_and_kept_by_nobody_but_their_browser(
         assert response["Cache-Control"] == "private, no-cache"
 
 
+RENEWED = ["/", "/operations/bogot-norte/", "/products/", "/products/1/", "/status/"]
+
+
+@pytest.mark.parametrize("path", RENEWED)
+def test_a_page_that_shows_the_same_is_not_sent_again(client: Client, finance: Client, path: str) -> None:
+    path = path.replace("1", str(Product.objects.get(description="Email").pk))
+    response = client.get(path)
+    again = client.get(path, headers={"If-None-Match": response["ETag"]})
+    assert (again.status_code, again.content, again["ETag"]) == (304, b"", response["ETag"])
+
+
+@pytest.mark.parametrize("path", RENEWED[:-1])
+def test_a_page_with_another_figure_is_sent(client: Client, finance: Client, path: str) -> None:
+    path = path.replace("1", str(Product.objects.get(description="Email").pk))
+    response = client.get(path)
+    hear(Operation.objects.get(), "interactions", NOW - timedelta(seconds=1), ("Email", "2399"), ("New", "1"))
+    again = client.get(path, headers={"If-None-Match": response["ETag"]})
+    assert again.status_code == 200
+    assert again["ETag"] != response["ETag"]
+
+
+def test_a_page_that_grew_stale_is_sent(client: Client, finance: Client) -> None:
+    response = client.get("/")
+    with time_machine.travel(NOW + timedelta(hours=2), tick=False):
+        assert client.get("/", headers={"If-None-Match": response["ETag"]}).status_code == 200
+
+
+def test_forms_of_another_log_in_are_sent(client: Client, finance: Client) -> None:
+    response = client.get("/")
+    client.force_login(User.objects.get())
+    client.cookies.pop("csrftoken")
+    assert client.get("/", headers={"If-None-Match": response["ETag"]}).status_code == 200
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_nothing_in_a_page_needs_a_looser_policy(client: Client, sign_in: SignIn, filled: Operation, path: str) -> None:
     sign_in("Administrators")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
@@ -16,6 +17,7 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.shortcuts import render
 from django.urls import Resolver404
 from django.utils import timezone
+from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.gzip import gzip_page
@@ -27,6 +29,8 @@ from usage.presenting import reports as csv
 from usage.presenting.figures import Months, choose_month
 
 View = Callable[..., HttpResponse]
+
+FORM_TOKEN = re.compile(rb'(?<="csrfmiddlewaretoken" value=")[^"]+')
 
 NAMED_MONTHS = 12
 """How many of the months with figures a 404 names."""
@@ -43,7 +47,23 @@ def page(view: View) -> View:
         require(request, "usage.view_pages")
         return view(request, **parts)
 
-    return require_safe(cache_control(private=True, no_cache=True)(gzip_page(allowed)))
+    return require_safe(cache_control(private=True, no_cache=True)(gzip_page(unless_unchanged(allowed))))
+
+
+def unless_unchanged(view: View) -> View:
+    """A page that the browser has already is a 304: what differs in it is at most the tokens of its forms.
+
+    It is made all the same, so that no change can be missed; only their secret's change makes it another page.
+    """
+
+    @wraps(view)
+    def answered(request: HttpRequest, **parts: Any) -> HttpResponse:
+        response = view(request, **parts)
+        content = FORM_TOKEN.sub(b"", response.content) + request.META.get("CSRF_COOKIE", "").encode()
+        response["ETag"] = f'W/"{hashlib.sha256(content).hexdigest()}"'
+        return get_conditional_response(request, etag=response["ETag"], response=response) or response
+
+    return answered
 
 
 def require(request: HttpRequest, permission: str) -> None:
@@ -89,7 +109,7 @@ def no_such_month(asked: date, known: Iterable[date]) -> str:
 
 
 def show(request: HttpRequest, template: str, now: datetime, **context: Any) -> HttpResponse:
-    return render(request, f"usage/{template}.html", {"now": now, **context})
+    return render(request, f"usage/{template}.html", {"now": now, "renews": True, **context})
 
 
 # Pages
@@ -160,6 +180,7 @@ def reports(request: HttpRequest) -> HttpResponse:
         "reports",
         now,
         months=chosen,
+        renews=False,
         reports=[words.report(name, columns) for name, columns in csv.COLUMNS.items()],
         operations=operations.only("name", "slug"),
         products=queries.products_with_figures(operations, chosen.chosen),

@@ -1,13 +1,12 @@
 // Draws every canvas that the page has data for, once it comes near the window, and all of them for paper. Colours come
 // from the stylesheet, so charts follow light, dark and print.
 
-const read = () => JSON.parse(document.getElementById("charts")?.textContent ?? "{}");
-const locale = document.documentElement.lang;
+const root = document.documentElement;
+const locale = root.lang;
 const format = (options) => new Intl.NumberFormat(locale, { useGrouping: "always", ...options });
 const whole = format({ maximumFractionDigits: 4 });
 const compact = new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 1 });
 const drawn = new Map();
-const root = document.documentElement;
 const isOnPaper = () => root.classList.contains("paper");
 const [DOTS, DASHES] = [[2, 4], [6, 4]];
 
@@ -201,6 +200,7 @@ function tooltip(chart, { of }) {
 }
 
 function draw(canvas, chart) {
+  if (!canvas.isConnected) return; // the page was renewed meanwhile
   const palette = colours(canvas);
   const scales = {
     x: {
@@ -248,7 +248,7 @@ function draw(canvas, chart) {
   canvas.dataset.ready = "";
 }
 
-const charts = read();
+let charts, canvases;
 const near = new IntersectionObserver(
   (entries) => {
     for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
@@ -258,12 +258,21 @@ const near = new IntersectionObserver(
   },
   { rootMargin: "50%" },
 );
-const canvases = [...document.querySelectorAll("canvas")].filter((canvas) => canvas.id in charts);
-for (const canvas of canvases) near.observe(canvas);
-
 const redraw = (of) => of.forEach((canvas) => draw(canvas, charts[canvas.id]));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw([...drawn.keys()]));
 
+/** Watches the page's canvases, and forgets those of the figures before. */
+function start() {
+  near.disconnect();
+  for (const chart of drawn.values()) chart.destroy();
+  drawn.clear();
+  charts = JSON.parse(document.getElementById("charts")?.textContent ?? "{}");
+  canvases = [...document.querySelectorAll("canvas")].filter((canvas) => canvas.id in charts);
+  for (const canvas of canvases) near.observe(canvas);
+}
+
+start();
+document.addEventListener("renewed", start);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw([...drawn.keys()]));
 addEventListener("beforeprint", () => {
   root.classList.add("paper");
   redraw(canvases);

@@ -1,0 +1,56 @@
+// Renews the page by itself: while it is in sight, it asks each minute whether the server would show other figures.
+
+const EVERY = 60_000;
+const line = document.getElementById("fresh");
+const main = document.getElementById("main");
+const time = new Intl.DateTimeFormat(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+let checkedAt = Date.now();
+let shown = null; // the tag of what is shown
+
+/** One of the sentences that the line holds. */
+function say(sentence) {
+  const text = line.dataset[sentence].replace("{time}", time.format(checkedAt));
+  line.classList.toggle("warn", sentence !== "checked");
+  if (line.textContent !== text) line.textContent = text;
+}
+
+const scriptsOf = (page) => [...page.querySelectorAll("script[src], link[rel=stylesheet]")].map((its) => its.src || its.href).join();
+const within = (selector) => [...main.querySelectorAll(selector)];
+
+/** Puts the figures of another answer in place of those shown; what is open or has the focus stays so. */
+function show(text) {
+  const next = new DOMParser().parseFromString(text, "text/html");
+  if (scriptsOf(next) !== scriptsOf(document)) return location.reload();
+  const open = within("details").map((details) => details.open);
+  const focused = within("a, button, summary, [tabindex]").indexOf(document.activeElement);
+  main.replaceChildren(...next.getElementById("main").childNodes);
+  document.title = next.title;
+  within("details").forEach((details, index) => (details.open = open[index] ?? details.open));
+  within("a, button, summary, [tabindex]")[focused]?.focus({ preventScroll: true });
+  document.dispatchEvent(new Event("renewed"));
+}
+
+async function check() {
+  let answer, text;
+  try {
+    answer = await fetch(location.href, { cache: "no-cache" }); // the browser adds If-None-Match
+    text = await answer.text();
+  } catch {
+    return say("unreached");
+  }
+  if (answer.redirected) return say("signedout");
+  if (!answer.ok) return say("failed");
+  const tag = answer.headers.get("ETag");
+  checkedAt = Date.now();
+  say("checked");
+  if (tag === shown || document.activeElement.matches("main :is(input, select)")) return;
+  shown = tag;
+  show(text);
+}
+
+const checkIfDue = () => document.visibilityState === "visible" && Date.now() - checkedAt >= EVERY && check();
+
+say("checked");
+shown = await fetch(location.href, { cache: "force-cache" }).then((answer) => answer.headers.get("ETag"), () => null);
+setInterval(() => document.visibilityState === "visible" && check(), EVERY);
+document.addEventListener("visibilitychange", checkIfDue);
