@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True, seria
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 PASSWORD = "a long enough password"
-FIRST_VIEW = 150_000
+FIRST_VIEW = 120_000
 """Bytes, compressed, scripts and styles included."""
 
 
@@ -239,6 +239,7 @@ def test_a_gap_is_a_band_at_its_place_in_the_days(outage: None, page: Page, comp
 
 @pytest.mark.parametrize("path", ["/", "/operations/bogot/"])
 def test_the_first_view_is_light(page: Page, responses: list[Response], path: str) -> None:
+    page.wait_for_load_state("networkidle")
     responses.clear()
     page.goto(path)
     charts_drawn(page)
