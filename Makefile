@@ -4,7 +4,7 @@ export PORT ?= 8000
 bin := .venv/bin
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
-.PHONY: help run start test check bench soak lock
+.PHONY: help run start test check bench audit soak lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -88,6 +88,10 @@ check: .venv/installed-dev ## style, types, migrations, settings, translations, 
 bench: .venv/installed-dev data/static/staticfiles.json ## the figures to reach, measured on PostgreSQL
 	@$(call apt-install,$(postgresql))
 	$(bin)/python tests/with_postgres.py $(bin)/python -m tests.bench
+
+audit: .venv/installed-dev ## what a browser finds on the pages of a running `make run`: axe, Lighthouse, weight, speed
+	@$(call apt-install,$(chromium))
+	$(bin)/python -m tests.audit
 
 soak: .venv/installed-dev data/static/staticfiles.json ## 24 months x 50 operations, faults, kills and all: docs/soak.md
 	@$(call apt-install,$(postgresql))
