@@ -273,8 +273,8 @@ def bench_page(page: Page, server: Served, cookie: str, hello: float) -> None:
     is_fast = first * 1000 < page.milliseconds
     goal, warm = f"< {page.milliseconds} ms", f"seen again: {again * 1000:.1f} ms"
     report(f"{page.what}, p50", f"{first * 1000:.1f} ms", goal, is_fast, warm)
-    ratio, asked = first / (hello + sql), len(queries)
-    absolute = f"{first * 1000:.1f} ms / ({hello * 1000:.1f} + {sql * 1000:.1f} ms)"
+    ratio, asked = again / (hello + sql), len(queries)  # as the SQL is: of rows that the database has at hand
+    absolute = f"{again * 1000:.1f} ms / ({hello * 1000:.1f} + {sql * 1000:.1f} ms)"
     goal, is_lean = (f"≤ {page.ratio:.1f}", ratio <= page.ratio) if page.ratio else ("", None)
     report("  / (hello + its SQL)", f"{ratio:.2f}", goal, is_lean, absolute)
     report("  queries", str(asked), f"≤ {page.queries}", asked <= page.queries, "log-in and session included")
