@@ -260,7 +260,7 @@ def test_every_column_of_a_report_is_explained(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "queries"),
-    [("/", 9), ("/operations/bogot-norte/", 8), ("/products/", 6), ("/status/", 6), ("/reports/", 8)],
+    [("/", 10), ("/operations/bogot-norte/", 8), ("/products/", 6), ("/status/", 6), ("/reports/", 8)],
 )
 @pytest.mark.parametrize("number", [1, 20])
 def test_a_page_asks_as_often_whatever_the_number_of_operations(

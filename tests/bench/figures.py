@@ -1,14 +1,16 @@
-"""200 operations with the figures that pages and reports are measured on."""
+"""200 operations with three years of figures, that pages and reports are measured on."""
 
 from __future__ import annotations
 
 from calendar import monthrange
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from tests.bench.measuring import progress
 
 OPERATIONS, PRODUCTS, MANY_PRODUCTS = 200, 8, 162
-LONG, BEFORE, MONTH = date(2026, 8, 1), date(2026, 9, 1), date(2026, 10, 1)
+MONTHS = [date(2023 + number // 12, number % 12 + 1, 1) for number in range(10, 46)]
+LONG, MONTH = date(2026, 8, 1), date(2026, 10, 1)
 DAYS = """
     INSERT INTO usage_dailyusage
         (operation_id, product_id, day, items, month_to_date, highest, lowest, as_of, is_restated, is_reckoned)
@@ -18,19 +20,20 @@ DAYS = """
     FROM usage_operation operation CROSS JOIN usage_product product
     WHERE product.id IN (SELECT id FROM usage_product ORDER BY id LIMIT %(products)s)
 """
-ITEMS = "(10.25 + (operation.id * 31 + product.id * 17) %% 997)"
+ITEMS = "(10.25 + (operation.id * 31 + product.id * 17 + %(place)s) %% 997)"
 
 
-def items_of(operation: int, product: int) -> float:
-    """What each day uses, as in ITEMS."""
-    return 10.25 + (operation * 31 + product * 17) % 997
+def items_of(operation: int, product: int, month: date) -> float:
+    """What each day uses, as in ITEMS: of no two months the same."""
+    return 10.25 + (operation * 31 + product * 17 + MONTHS.index(month)) % 997
 
 
 def make_figures() -> None:
     from django.db import connection
 
     make_operations_and_products()
-    for month, products in ((LONG, MANY_PRODUCTS), (BEFORE, PRODUCTS), (MONTH, PRODUCTS)):
+    for month in MONTHS:
+        products = MANY_PRODUCTS if month == LONG else PRODUCTS
         make_days(month, products)
         make_months(month, products)
     progress("analysing")
@@ -77,20 +80,17 @@ def midnight_after(day: date) -> datetime:
 def make_days(month: date, products: int) -> None:
     from django.db import connection
 
-    for day in days_of(month):
-        if day.day % 10 == 1:
-            progress(f"daily rows of {day}, {products} products")
-        with connection.cursor() as cursor:
-            cursor.execute(
-                DAYS.format(items=ITEMS),
-                {"day": day, "number": day.day, "as_of": midnight_after(day), "products": products, "never": False},
-            )
+    progress(f"daily rows of {month:%Y-%m}, {products} products")
+    shared: dict[str, Any] = {"place": MONTHS.index(month), "products": products, "never": False}
+    with connection.cursor() as cursor:
+        for day in days_of(month):
+            of_the_day = {"day": day, "number": day.day, "as_of": midnight_after(day)}
+            cursor.execute(DAYS.format(items=ITEMS), shared | of_the_day)
 
 
 def make_months(month: date, products: int) -> None:
     from usage.models import MonthlyUsage, Operation, Product
 
-    progress(f"monthly rows of {month:%Y-%m}")
     days = days_of(month)
     shared = {
         "month": month,
@@ -101,7 +101,7 @@ def make_months(month: date, products: int) -> None:
     rows = []
     for operation in Operation.objects.values_list("pk", flat=True):
         for product, kind in Product.objects.order_by("pk").values_list("pk", "kind")[:products]:
-            items = items_of(operation, product)
+            items = items_of(operation, product, month)
             to_date = [f"{items * day.day:g}" if kind == "usage" else None for day in days]
             rows.append(
                 MonthlyUsage(

@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from billing_dashboard.launch import ROOT, free_port
-from tests.bench.figures import LONG, MONTH, OPERATIONS, PRODUCTS, days_of
+from tests.bench.figures import LONG, MONTH, MONTHS, OPERATIONS, PRODUCTS, days_of
 from tests.bench.measuring import MB, median_of, median_within, progress, report, seconds_of
 
 DOWNLOADS = 3
@@ -37,6 +37,24 @@ def hello() -> Any:
     return get_wsgi_application()
 
 
+def signed_in() -> Any:
+    """The floor of the pages: the site, with its log-in, session and permissions, around a page that asks nothing."""
+    from django.core.wsgi import get_wsgi_application
+    from django.http import HttpRequest, HttpResponse
+    from django.shortcuts import render
+    from django.urls import path
+
+    application = get_wsgi_application()
+    from billing_dashboard.urls import urlpatterns
+    from usage.views import page
+
+    def bare(request: HttpRequest) -> HttpResponse:
+        return render(request, "error.html", {"title": "Bare", "sentence": "Nothing is asked."})
+
+    urlpatterns.insert(0, path("bare/", page(bare)))
+    return application
+
+
 @dataclass(frozen=True)
 class Served:
     """A gunicorn of one worker."""
@@ -55,7 +73,15 @@ class Served:
     def page_seconds(self, path: str) -> float:
         """The median of many views over one connection."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
-        return median_within(VIEWING, lambda: seconds_of(lambda: self.get(connection, path).read()))
+        return median_within(VIEWING, lambda: self.view(connection, path))
+
+    def first_seconds(self, paths: Sequence[str]) -> float:
+        """The median of one view of each: of pages that no cache of a warm server has met."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return statistics.median(self.view(connection, path) for path in paths)
+
+    def view(self, connection: HTTPConnection, path: str) -> float:
+        return seconds_of(lambda: self.get(connection, path).read())
 
     def memory(self, figure: str) -> int:
         """`VmRSS` or `VmHWM` of the worker, in bytes."""
@@ -191,24 +217,64 @@ def sql_seconds(queries: list[str]) -> float:
     def read() -> None:
         with connection.cursor() as cursor:
             for query in queries:
-                if query.startswith("SELECT"):
+                if query.lstrip().startswith(("SELECT", "WITH")):
                     cursor.execute(query)
                     cursor.fetchall()
 
     return median_within(VIEWING, lambda: seconds_of(read))
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page as it differs by operation or month, with its goals."""
+
+    what: str
+    paths: Sequence[str]
+    queries: int
+    milliseconds: float
+    ratio: float | None = None
+
+
+PAGES = (
+    Page(
+        "the month page of an operation",
+        [f"/operations/operation-{number:03}/?month={MONTH:%Y-%m}" for number in range(1, OPERATIONS + 1)],
+        queries=8,
+        milliseconds=8,
+        ratio=8,
+    ),
+    Page(
+        f"the overview, {OPERATIONS} x {PRODUCTS}",
+        [f"/?month={month:%Y-%m}" for month in MONTHS if month != LONG],
+        queries=12,
+        milliseconds=30,
+    ),
+)
+
+
 def bench_pages(server: Served, cookie: str) -> None:
-    with served("tests.bench.serving:hello()") as bare:
-        floor = bare.page_seconds("/")
-    pages = [
-        ("the month page of an operation", f"/operations/operation-100/?month={MONTH:%Y-%m}", 8),
-        (f"the overview, {OPERATIONS} x {PRODUCTS}", f"/?month={MONTH:%Y-%m}", 12),
-    ]
-    for what, path, most in pages:
-        progress(what)
-        queries = queries_of(path, cookie)
-        page, sql = server.page_seconds(path), sql_seconds(queries)
-        absolute = f"{page * 1000:.1f} ms / ({floor * 1000:.1f} + {sql * 1000:.1f} ms)"
-        report(f"{what} / (hello + its SQL)", f"{page / (floor + sql):.2f}", "", None, absolute)
-        report("  queries", str(len(queries)), f"≤ {most}", len(queries) <= most, "log-in and session included")
+    with served("tests.bench.serving:hello()") as floor:
+        hello = floor.page_seconds("/")
+    with served("tests.bench.serving:signed_in()", cookie) as floor:
+        bare = floor.page_seconds("/bare/")
+    report(
+        "a bare page, signed in / hello", f"{bare / hello:.2f}", "", None, f"{bare * 1000:.1f} / {hello * 1000:.1f} ms"
+    )
+    for page in PAGES:
+        bench_page(page, server, cookie, hello)
+
+
+def bench_page(page: Page, server: Served, cookie: str, hello: float) -> None:
+    progress(page.what)
+    *others, path = page.paths
+    queries = queries_of(path, cookie)
+    server.page_seconds(path)
+    first, again, sql = server.first_seconds(others), server.page_seconds(path), sql_seconds(queries)
+    is_fast = first * 1000 < page.milliseconds
+    goal, warm = f"< {page.milliseconds} ms", f"seen again: {again * 1000:.1f} ms"
+    report(f"{page.what}, p50", f"{first * 1000:.1f} ms", goal, is_fast, warm)
+    ratio, asked = again / (hello + sql), len(queries)  # as the SQL is: of rows that the database has at hand
+    absolute = f"{again * 1000:.1f} ms / ({hello * 1000:.1f} + {sql * 1000:.1f} ms)"
+    goal, is_lean = (f"≤ {page.ratio:.1f}", ratio <= page.ratio) if page.ratio else ("", None)
+    report("  / (hello + its SQL)", f"{ratio:.2f}", goal, is_lean, absolute)
+    report("  queries", str(asked), f"≤ {page.queries}", asked <= page.queries, "log-in and session included")

@@ -100,7 +100,7 @@ def test_a_comparison_draws_the_eight_largest(operation: Operation) -> None:
 
 def test_a_sparkline_is_a_path_of_finished_days_and_one_of_today(heard: Operation) -> None:
     row = page(heard, at(5, 14)).cards[0].row
-    assert charts.sparkline(row) == (
+    assert charts.sparkline(row.line) == (
         '<svg class="spark" viewBox="0 0 124 24" aria-hidden="true">'
         '<path d=""/><path class="reckoned" d="M2 24v-24M6 24v-16M10 24v-16M14 24v-8"/>'
         '<path class="today" d="M18 24v-10"/></svg>'
@@ -110,7 +110,7 @@ def test_a_sparkline_is_a_path_of_finished_days_and_one_of_today(heard: Operatio
 def test_reckoned_days_have_a_path_of_their_own_in_the_sparkline(heard: Operation) -> None:
     row = page(heard, at(5, 14)).cards[0].row
     row.usage.items_by_day, row.usage.reckoned_days = ["10", "5", "5", "5", "6"], [2, 3, 5]
-    assert charts.sparkline(row) == (
+    assert charts.sparkline(row.line) == (
         '<svg class="spark" viewBox="0 0 124 24" aria-hidden="true"><path d="M2 24v-24M14 24v-12"/>'
         '<path class="reckoned" d="M6 24v-12M10 24v-12"/><path class="today" d="M18 24v-14"/></svg>'
     )
@@ -119,7 +119,7 @@ def test_reckoned_days_have_a_path_of_their_own_in_the_sparkline(heard: Operatio
 def test_a_day_of_nothing_is_a_tick_in_the_sparkline(operation: Operation) -> None:
     hear(operation, "interactions", at(1), ("Email", "0"))
     row = page(operation, at(3)).cards[0].row
-    assert 'd="M2 24v-1"' in charts.sparkline(row)
+    assert 'd="M2 24v-1"' in charts.sparkline(row.line)
 
 
 def test_a_product_keeps_its_colour() -> None:

@@ -8,7 +8,7 @@ from django.utils import translation
 from usage.models import Certificate, Correction, Feed, Interval, MonthlyUsage, Operation, Product
 from usage.presenting import words
 from usage.presenting.figures import Change
-from usage.templatetags.figures import percent
+from usage.presenting.tables import percent
 from usage.wolkvox.errors import OUTCOMES
 
 BOGOTA = ZoneInfo("America/Bogota")
@@ -74,6 +74,14 @@ def test_a_time_has_its_date_unless_it_is_of_today() -> None:
     with translation.override("es"):
         assert [words.moment(at, BOGOTA, now) for at in moments] == ["00:02", "22 nov 23:59", "31 dic 2025 12:00"]
     assert [words.dated(at, BOGOTA, now) for at in moments] == ["23 Nov 00:02", "22 Nov 23:59", "31 Dec 2025 12:00"]
+
+
+def test_one_instant_is_written_as_it_is_in_each_zone_and_language() -> None:
+    now, at = datetime(2026, 11, 23, 19, 35, tzinfo=UTC), datetime(2026, 12, 31, 2, tzinfo=UTC)
+    zones = [BOGOTA, ZoneInfo("UTC")]
+    assert [words.dated(at, zone, now) for zone in zones] == ["30 Dec 21:00", "31 Dec 02:00"]
+    with translation.override("es"):
+        assert [words.dated(at, zone, now) for zone in zones] == ["30 dic 21:00", "31 dic 02:00"]
 
 
 def test_a_zone_is_named_by_its_place() -> None:

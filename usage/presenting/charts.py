@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
-from django.utils.formats import date_format
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from usage.models import Product
 
 from . import words
-from .figures import ProductMonth, amounts, length_of
+from .figures import Line, ProductMonth, amounts, length_of
 from .queries import Card, OperationPage
 
 Chart = dict[str, Any]
@@ -24,7 +25,9 @@ COLOURS = 8
 SERIES = 8
 """As many lines as can be told apart; what is left stands in the table."""
 
-HEIGHT, PITCH = 24, 4
+DAYS, HEIGHT, PITCH = 31, 24, 4
+BARS = [[f"M{day * PITCH - 2} {HEIGHT}v-{height or 1}" for height in range(HEIGHT + 1)] for day in range(1, DAYS + 1)]
+"""A sparkline's bars by day and height."""
 
 
 def slot(product: Product) -> int:
@@ -32,25 +35,44 @@ def slot(product: Product) -> int:
     return (product.pk - 1) % COLOURS + 1
 
 
-def sparkline(row: ProductMonth) -> SafeString:
+def sparkline(line: Line) -> SafeString:
     """Bars day by day, the reckoned and the unfinished ones in paler paths. A day of nothing is a tick, an unknown
     one is bare.
     """
-    days = row.usage.items_by_day
-    highest = max((float(items) for items in days if items is not None), default=0) or 1
-    paths: dict[str, list[str]] = {"": [], "reckoned": [], "today": []}
-    for number, items in enumerate(days, start=1):
-        if items is None:
-            continue
-        height = max(1, round(float(items) / highest * HEIGHT))
-        look = "today" if number == row.unfinished else "reckoned" if number in row.usage.reckoned_days else ""
-        paths[look].append(f"M{number * PITCH - 2} {HEIGHT}v-{height}")
-    return format_html(
-        '<svg class="spark{}" viewBox="0 0 124 24" aria-hidden="true"><path d="{}"/>{}</svg>',
-        "" if row.product.is_usage else " gauge",
-        "".join(paths.pop("")),
-        format_html_join("", '<path class="{}" d="{}"/>', ((look, "".join(d)) for look, d in paths.items() if d)),
+    return _sparkline(line.items_by_day, line.reckoned_days, line.unfinished, line.product.is_usage)
+
+
+@lru_cache(maxsize=4096)
+def _sparkline(items_by_day: str, reckoned_days: str, unfinished: int | None, is_usage: bool) -> SafeString:
+    bars = _bars(json.loads(items_by_day))
+    today = _taken(bars, [unfinished] if unfinished else [])
+    paler = {"reckoned": _taken(bars, json.loads(reckoned_days)), "today": today}
+    paths = [f'<path class="{look}" d="{path}"/>' for look, path in paler.items() if path]
+    return mark_safe(  # noqa: S308  nothing but numbers
+        f'<svg class="spark{"" if is_usage else " gauge"}" viewBox="0 0 124 24" aria-hidden="true">'
+        f'<path d="{"".join(bars)}"/>{"".join(paths)}</svg>'
     )
+
+
+def _bars(by_day: Sequence[str | None]) -> list[str]:
+    """The highest as high as there is room; empty where nothing is known."""
+    days = [None if items is None else float(items) for items in by_day]
+    highest = max(filter(None, days), default=0)
+    scale = HEIGHT / highest if highest > 0 else 0
+    return [
+        "" if items is None else bars[height] if (height := round(items * scale)) > 0 else bars[0]
+        for bars, items in zip(BARS, days, strict=False)
+    ]
+
+
+def _taken(bars: list[str], days: Iterable[int]) -> str:
+    """The bars of these days, taken out of the others."""
+    path = ""
+    for day in days:
+        if day <= len(bars):
+            path += bars[day - 1]
+            bars[day - 1] = ""
+    return path
 
 
 # One operation
@@ -147,11 +169,15 @@ def comparison(rows: Sequence[ProductMonth]) -> Chart:
 
 
 def _days_of(month: date) -> Chart:
+    numbers, titles = _names_of(month, _("l j F"), get_language())
+    return {"labels": numbers, "titles": titles}
+
+
+@lru_cache
+def _names_of(month: date, form: str, language: str | None) -> tuple[list[str], list[str]]:
+    """A month's days as an axis has them, and in full."""
     days = [month.replace(day=number) for number in range(1, length_of(month) + 1)]
-    return {
-        "labels": [str(day.day) for day in days],
-        "titles": [date_format(day, _("l j F")) for day in days],
-    }
+    return [str(day.day) for day in days], [words.date_format(day, form) for day in days]
 
 
 def _labels() -> Chart:

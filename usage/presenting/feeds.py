@@ -25,6 +25,18 @@ CONTRARY_MIDNIGHTS = 2
 """At how many midnights in a row a feed must behave otherwise than it is set before that is said."""
 
 
+STATED = (
+    "is_enabled",
+    "next_due_at",
+    "last_good_poll_at",
+    "failing_since",
+    "failing_outcome",
+    "held_since",
+    "waits_for_quota",
+)
+"""What the state of a feed is told from, beside its interval."""
+
+
 class State(StrEnum):
     """Worst first."""
 

@@ -6,12 +6,14 @@ Days are numbers of their month, from 1. Figures stay decimals.
 from __future__ import annotations
 
 import calendar
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import ceil
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from usage.models import GAP_INTERVALS, Certificate, Correction, Feed, MonthlyUsage, Operation, Product
@@ -65,10 +67,12 @@ def month_after(month: date) -> date:
     return month + timedelta(days=length_of(month))
 
 
+@lru_cache
 def month_before(month: date) -> date:
     return (month - timedelta(days=1)).replace(day=1)
 
 
+@lru_cache
 def length_of(month: date) -> int:
     return calendar.monthrange(month.year, month.month)[1]
 
@@ -88,8 +92,7 @@ def days_since(month: date, at: datetime, zone: ZoneInfo) -> float:
 # A product's month in an operation
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """The month to date at the end of a day, and at the end of the same day a month before."""
 
     day: int
@@ -104,10 +107,6 @@ class Change:
             return None
         return int(((self.now - self.then) * 100 / self.then).quantize(Decimal(1), ROUND_HALF_UP))
 
-    @property
-    def is_notable(self) -> bool:
-        return self.percent is not None and abs(self.percent) >= 10
-
 
 @dataclass(frozen=True)
 class Licences:
@@ -120,6 +119,19 @@ class Licences:
     @property
     def change(self) -> Decimal:
         return self.last - self.first
+
+
+class Line(NamedTuple):
+    """A product's month in an operation, as a line of a long table shows it. Its lists are the JSON of `usage`."""
+
+    product: Product
+    items: Decimal
+    items_by_day: str
+    reckoned_days: str
+    unfinished: int | None
+    change: Change | None
+    licences: Decimal | None
+    licences_change: Decimal
 
 
 @dataclass(frozen=True)
@@ -150,11 +162,30 @@ class ProductMonth:
         """The day that a count was heard in the middle of, while the month runs."""
         if self.has_ended or not self.product.is_usage:
             return None
-        return last_complete_day(self.usage, self.operation, self.now) + 1
+        return last_complete_day(self.usage.month, self.usage.as_of, self.operation, self.now) + 1
 
     @cached_property
     def change(self) -> Change | None:
-        return change(self.usage, self.before, self.operation, self.now)
+        """Against as many complete days of the month before; None where either is unknown."""
+        day = last_complete_day(self.usage.month, self.usage.as_of, self.operation, self.now)
+        if self.before is None or day == 0:
+            return None
+        then = day_before(self.usage.month, day)
+        return change(self.usage.month, day, told_at(self.usage, day), told_at(self.before, then))
+
+    @property
+    def line(self) -> Line:
+        licences = self.licences
+        return Line(
+            product=self.product,
+            items=self.usage.items,
+            items_by_day=json.dumps(self.usage.items_by_day),
+            reckoned_days=json.dumps(self.usage.reckoned_days),
+            unfinished=self.unfinished,
+            change=self.change,
+            licences=licences.last if licences else None,
+            licences_change=licences.change if licences else Decimal(0),
+        )
 
     @property
     def per_licence(self) -> Decimal | None:
@@ -228,28 +259,33 @@ def has_ended(month: date, operation: Operation, now: datetime) -> bool:
     return now.astimezone(operation.zone).date() > month.replace(day=length_of(month))
 
 
-def last_complete_day(usage: MonthlyUsage, operation: Operation, now: datetime) -> int:
+def last_complete_day(month: date, as_of: datetime, operation: Operation, now: datetime) -> int:
     """The last day that a month's figure covers to its end: 0 on the first day."""
-    if has_ended(usage.month, operation, now):
-        return length_of(usage.month)
-    return max(0, (usage.as_of.astimezone(operation.zone).date() - usage.month).days)
+    if has_ended(month, operation, now):
+        return length_of(month)
+    return max(0, (as_of.astimezone(operation.zone).date() - month).days)
 
 
-def change(usage: MonthlyUsage, before: MonthlyUsage | None, operation: Operation, now: datetime) -> Change | None:
-    """Against as many complete days of the month before, or month against month; None where either is unknown."""
-    day = last_complete_day(usage, operation, now)
-    is_whole = day == length_of(usage.month)
-    if before is None or day == 0:
+def day_before(month: date, day: int) -> int:
+    """The day of the month before that one is held against: its last, where the month is whole."""
+    return length_of(month_before(month)) if day == length_of(month) else day
+
+
+def change(month: date, day: int, present: Decimal | None, past: Decimal | None) -> Change | None:
+    """Between what was told of a day and of the one that it is held against; None where either is unknown."""
+    if present is None or past is None:
         return None
-    present = told_at(usage, day)
-    past = told_at(before, length_of(before.month) if is_whole else day)
-    return None if present is None or past is None else Change(day, present, past, is_whole)
+    return Change(day, present, past, is_whole=day == length_of(month))
 
 
 def told_at(usage: MonthlyUsage, day: int) -> Decimal | None:
-    """What the month had used by the end of a day, where that was told: between two reckoned days, it is reckoned."""
-    is_reckoned = {day, day + 1} <= set(usage.reckoned_days)
-    return None if is_reckoned else at(usage.to_date_by_day, day)
+    """What the month had used by the end of a day, where that was told."""
+    return None if is_reckoned(day, usage.reckoned_days) else at(usage.to_date_by_day, day)
+
+
+def is_reckoned(day: int, reckoned_days: Sequence[int]) -> bool:
+    """Whether what the month had used by the end of a day was not told: it lies between two reckoned days."""
+    return day in reckoned_days and day + 1 in reckoned_days
 
 
 def per_licence(items: Decimal, licences: Decimal | None) -> Decimal | None:
@@ -268,9 +304,11 @@ def amounts(by_day: Sequence[str | None]) -> Amounts:
 def licences_of(gauge: MonthlyUsage | None) -> Licences | None:
     if gauge is None:
         return None
-    by_day = amounts(gauge.items_by_day)
-    known = [items for items in by_day if items is not None]
-    return Licences(gauge.items, known[0] if known else gauge.items, by_day)
+    return Licences(gauge.items, first_known(gauge.items_by_day, gauge.items), amounts(gauge.items_by_day))
+
+
+def first_known(by_day: Sequence[str | None], default: Decimal) -> Decimal:
+    return next((Decimal(items) for items in by_day if items is not None), default)
 
 
 def product_months(

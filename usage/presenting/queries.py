@@ -5,29 +5,65 @@ Every query goes through a queryset of operations that its reader may see.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
+from typing import NamedTuple
 
-from django.db.models import F, Q, QuerySet
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
+from django.db.models import F, Q, QuerySet, TextField, Value
+from django.db.models.expressions import RawSQL
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast, NullIf
 
 from usage.models import Correction, DailyUsage, Feed, MonthlyUsage, Operation, OperationQuerySet, Product
 
 from . import feeds
 from .feeds import Health
-from .figures import ORDER, ProductMonth, has_ended, length_of, month_before, product_months
+from .figures import (
+    ORDER,
+    Line,
+    ProductMonth,
+    change,
+    day_before,
+    first_known,
+    has_ended,
+    is_reckoned,
+    last_complete_day,
+    length_of,
+    month_before,
+    product_months,
+)
 
 # What there is
 
 
 def months_of(operations: OperationQuerySet, product: Product | None = None) -> list[date]:
-    """The months with figures."""
-    rows = MonthlyUsage.objects.filter(operation__in=operations)
+    """The months with figures. From one to the next by the index: a DISTINCT would read every row."""
+    rows = MonthlyUsage.objects.filter(operation__in=operations).order_by("month")
     if product:
         rows = rows.filter(product=product)
-    return list(rows.order_by("month").values_list("month", flat=True).distinct())
+    later = rows.filter(month__gt=RawSQL("known.month", ()))
+    try:
+        first, following = (months.values("month")[:1].query.sql_with_params() for months in (rows, later))
+    except EmptyResultSet:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(MONTHS.format(first=first[0], following=following[0]), [*first[1], *following[1]])
+        return [date.fromisoformat(str(month)) for (month,) in cursor.fetchall()]
+
+
+MONTHS = """
+    WITH RECURSIVE known(month) AS (
+        SELECT ({first}) UNION ALL SELECT ({following}) FROM known WHERE known.month IS NOT NULL
+    )
+    SELECT month FROM known WHERE month IS NOT NULL
+"""
 
 
 def operation_with_months(operations: OperationQuerySet, slug: str) -> tuple[Operation, list[date]] | None:
@@ -42,9 +78,10 @@ def usages_of(months: Iterable[date], operations: OperationQuerySet) -> QuerySet
 
 
 def feeds_of(operations: OperationQuerySet) -> list[Feed]:
-    """Those that are polled or were."""
+    """Those that are polled or were, with what their state is told from."""
     heard = Q(is_enabled=True) | Q(last_good_poll_at__isnull=False)
-    return list(Feed.objects.filter(heard, operation__in=operations).order_by("operation", "interval", "id"))
+    found = Feed.objects.filter(heard, operation__in=operations).order_by("operation", "interval", "id")
+    return list(found.only("operation", "api", "interval", *feeds.STATED))
 
 
 # Overview
@@ -52,25 +89,21 @@ def feeds_of(operations: OperationQuerySet) -> list[Feed]:
 
 @dataclass(frozen=True)
 class OperationMonth:
-    """An operation on the overview, over its usage products, or its gauges where it uses none."""
+    """An operation on the overview, over its usage products, or its gauges where it uses none.
+
+    `heard` is the last good poll: of the feed read most often, or behind the figures of a month that is over.
+    """
 
     operation: Operation
-    rows: Sequence[ProductMonth]
+    rows: Sequence[Line]
     health: Health
     has_ended: bool
+    heard: datetime | None
 
     @property
     def is_trouble(self) -> bool:
         """Trouble of now says nothing about a month that is over."""
         return not self.has_ended and self.health.is_trouble
-
-    @property
-    def heard(self) -> datetime | None:
-        """The last good poll: of the feed read most often, or behind the figures of a month that is over."""
-        if self.has_ended:
-            return max((row.heard for row in self.rows), default=None)
-        heard = [(row.feed.interval, row.feed.last_good_poll_at) for row in self.rows if row.feed]
-        return min(heard)[1] if heard else self.health.heard
 
 
 @dataclass(frozen=True)
@@ -88,37 +121,122 @@ class Overview:
 
 
 def overview(operations: OperationQuerySet, month: date, now: datetime) -> Overview:
-    """Every operation and its month: four queries, whatever the number of operations."""
-    found = {operation.pk: operation for operation in operations.defer("token_encrypted")}
-    products = Product.objects.in_bulk()
-    usages = list(usages_of((month, month_before(month)), operations))
-    for usage in usages:
-        usage.product = products[usage.product_id]
-    of_feeds = feeds_of(operations)
-    by_operation, feeds_by_operation = defaultdict(list), defaultdict(list)
-    for row in product_months(usages, month, found, of_feeds, now):
-        by_operation[row.operation.pk].append(row)
-    for feed in of_feeds:
-        feeds_by_operation[feed.operation_id].append(feed)
+    """Every operation and its month: five queries, whatever the number of operations."""
+    found = {operation.pk: operation for operation in operations.only("name", "slug", "time_zone", "is_active")}
+    listed = listed_of(operations, month, found, now)
+    told = told_of(operations, month, {row.day for rows in listed.values() for row in rows})
+    of_feeds = defaultdict(list)
+    if not all(has_ended(month, operation, now) for operation in found.values()):
+        for feed in feeds_of(operations):
+            of_feeds[feed.operation_id].append(feed)
     return Overview(
         [
-            OperationMonth(
-                operation=operation,
-                rows=[row for row in by_operation[pk] if row.product.is_usage] or by_operation[pk],
-                health=feeds.health_of(operation, feeds_by_operation[pk], now),
-                has_ended=has_ended(month, operation, now),
-            )
+            operation_month(operation, listed[pk], of_feeds[pk], told, month=month, now=now)
             for pk, operation in found.items()
-            if operation.is_active or by_operation[pk]
+            if operation.is_active or any(row.product.is_counted for row in listed[pk])
         ]
+    )
+
+
+class Listed(NamedTuple):
+    """What the overview reads of a product's month: `first` is a gauge's first figure, and `day` the last that the
+    figure covers to its end."""
+
+    operation_id: int
+    product: Product
+    items: Decimal
+    first: Decimal
+    as_of: datetime
+    items_by_day: str
+    reckoned_days: str
+    day: int
+
+
+def listed_of(
+    operations: OperationQuerySet, month: date, found: Mapping[int, Operation], now: datetime
+) -> Mapping[int, list[Listed]]:
+    """By operation, in the order of their products. The polls' times come as text: thousands of rows share a few."""
+    in_order = sorted(Product.objects.all(), key=lambda product: (ORDER[product.api], product.name, product.id))
+    products = {product.id: product for product in in_order}
+    place = {product.id: number for number, product in enumerate(in_order)}
+    texts = [Cast(name, TextField()) for name in ("as_of", "items_by_day", "reckoned_days")]
+    rows = usages_of([month], operations).values_list("operation_id", "product_id", "items", *texts)
+
+    @cache
+    def heard(operation: int, text: str) -> tuple[datetime, int]:
+        as_of = datetime.fromisoformat(text).replace(tzinfo=UTC)  # as both databases keep it
+        return as_of, last_complete_day(month, as_of, found[operation], now)
+
+    listed = defaultdict(list)
+    for operation, product, items, text, by_day, reckoned in sorted(rows, key=lambda row: place[row[1]]):
+        its, (as_of, day) = products[product], heard(operation, text)
+        first = items if its.is_usage else first_known(json.loads(by_day), items)
+        listed[operation].append(Listed(operation, its, items, first, as_of, by_day, reckoned, day))
+    return listed
+
+
+Told = Callable[[Listed, date, int], Decimal | None]
+"""What a product had used of a month by the end of a day, where that was told."""
+
+
+def told_of(operations: OperationQuerySet, month: date, days: Iterable[int]) -> Told:
+    """Of some days of a month, and of those before: so that the lists themselves stay in the database."""
+    wanted = sorted({*days, *(day_before(month, day) for day in days)} - {0})
+    null = Value("null", output_field=TextField())  # how SQLite tells a JSON null
+    figures = (NullIf(KT(f"to_date_by_day__{day - 1}"), null, output_field=TextField()) for day in wanted)
+    rows = usages_of((month, month_before(month)), operations).values_list(
+        "month", "operation_id", "product_id", Cast("reckoned_days", TextField()), *figures
+    )
+    found = {row[:3]: row[3:] for row in rows}
+    place = {day: number for number, day in enumerate(wanted, start=1)}
+    parse = cache(json.loads)
+
+    def told(row: Listed, month: date, day: int) -> Decimal | None:
+        its = found.get((month, row.operation_id, row.product.id))
+        if its is None or day == 0:
+            return None
+        figure = its[place[day]]
+        return None if figure is None or is_reckoned(day, parse(its[0])) else Decimal(figure)
+
+    return told
+
+
+def operation_month(
+    operation: Operation, listed: Sequence[Listed], of_feeds: Sequence[Feed], told: Told, *, month: date, now: datetime
+) -> OperationMonth:
+    is_over = has_ended(month, operation, now)
+    health = feeds.health_of(operation, of_feeds, now)
+    counted = [row for row in listed if row.product.is_counted]
+    shown = [row for row in counted if row.product.is_usage] or counted
+    if is_over:
+        heard = max((row.as_of for row in shown), default=None)
+    else:
+        apis = {row.product.api for row in shown}
+        polled = [(feed.interval, feed.last_good_poll_at) for feed in of_feeds if feed.api in apis]
+        heard = min(polled)[1] if polled else health.heard
+    gauges = {row.product.id: row for row in listed if not row.product.is_usage}
+    lines = [line_of(row, gauges.get(row.product.licensed_by_id or 0), told, month, is_over=is_over) for row in shown]
+    return OperationMonth(operation, lines, health, is_over, heard)
+
+
+def line_of(row: Listed, gauge: Listed | None, told: Told, month: date, *, is_over: bool) -> Line:
+    past = told(row, month_before(month), day_before(month, row.day))
+    return Line(
+        product=row.product,
+        items=row.items,
+        items_by_day=row.items_by_day,
+        reckoned_days=row.reckoned_days,
+        unfinished=row.day + 1 if row.product.is_usage and not is_over else None,
+        change=change(month, row.day, told(row, month, row.day), past),
+        licences=gauge.items if gauge else None,
+        licences_change=gauge.items - gauge.first if gauge else Decimal(0),
     )
 
 
 # One operation
 
 
-@dataclass(frozen=True)
-class Day:
+class Day(NamedTuple):
     """A day of a usage product; without `as_of` nothing is known of it. For `unheard` seconds it had no good poll."""
 
     day: date
@@ -162,11 +280,7 @@ def operation_page(operation: Operation, month: date, now: datetime) -> Operatio
     usages, corrections = with_corrections(usages_of((month, month_before(month)), itself))
     of_feeds = feeds_of(itself)
     rows = product_months(usages, month, {operation.pk: operation}, of_feeds, now, corrections=corrections)
-    days: defaultdict[int, dict[date, DailyUsage]] = defaultdict(dict)
-    for day in DailyUsage.objects.filter(
-        operation=operation, day__range=(month, month.replace(day=length_of(month)))
-    ).order_by("day"):
-        days[day.product_id][day.day] = day
+    days = days_of(operation, month, {row.product.pk for row in rows} | {row.product.licensed_by_id for row in rows})
     return OperationPage(
         operation=operation,
         cards=[Card(row, card_days(row, days)) for row in rows if row.product.is_usage],
@@ -192,24 +306,42 @@ def with_corrections(usages: QuerySet[MonthlyUsage]) -> tuple[list[MonthlyUsage]
     return list(found.values()), corrections
 
 
-def card_days(row: ProductMonth, days: dict[int, dict[date, DailyUsage]]) -> list[Day]:
+class Known(NamedTuple):
+    """What the page reads of a product's day."""
+
+    items: Decimal | None
+    month_to_date: Decimal | None
+    as_of: datetime
+    is_restated: bool
+    is_reckoned: bool
+
+
+def days_of(operation: Operation, month: date, products: Iterable[int | None]) -> dict[tuple[int, date], Known]:
+    """Asked for by its products too, so that the index leads to these rows alone."""
+    of_month = (month, month.replace(day=length_of(month)))
+    rows = DailyUsage.objects.filter(operation=operation, product__in=set(products) - {None}, day__range=of_month)
+    found = rows.values_list("product_id", "day", *Known._fields)
+    return {(product, day): Known(*known) for product, day, *known in found}
+
+
+def card_days(row: ProductMonth, known: dict[tuple[int, date], Known]) -> list[Day]:
     """Every day so far, known or not; today only once there is news of it."""
-    its, licences = days[row.product.pk], days[row.product.licensed_by_id or 0]
+    its, gauge = row.product.pk, row.product.licensed_by_id or 0
     so_far = [row.usage.month.replace(day=number) for number in range(1, row.days_so_far + 1)]
-    if not row.has_ended and so_far[-1] not in its:
+    if not row.has_ended and (its, so_far[-1]) not in known:
         so_far.pop()
-    return [_day(row, day, its.get(day), licences.get(day)) for day in so_far]
+    return [_day(row, day, known.get((its, day)), known.get((gauge, day))) for day in so_far]
 
 
-def _day(row: ProductMonth, day: date, known: DailyUsage | None, gauge: DailyUsage | None) -> Day:
+def _day(row: ProductMonth, day: date, known: Known | None, gauge: Known | None) -> Day:
     return Day(
         day=day,
         items=known.items if known else None,
         month_to_date=known.month_to_date if known else None,
         licences=gauge.items if gauge else None,
         as_of=known.as_of if known else None,
-        is_restated=bool(known and known.is_restated),
-        is_reckoned=bool(known and known.is_reckoned),
+        is_restated=known.is_restated if known else False,
+        is_reckoned=known.is_reckoned if known else False,
         is_unfinished=day.day == row.unfinished,
         unheard=row.unheard.get(day.day, 0),
     )

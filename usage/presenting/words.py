@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
+from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
 
-from django.utils.formats import date_format, number_format
+from django.utils import formats
 from django.utils.text import capfirst
+from django.utils.translation import get_language, gettext_noop, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop, ngettext
 
 from usage.models import (
     FAULT,
@@ -29,15 +31,35 @@ from usage.wolkvox.errors import OUTCOMES
 
 DURATION = "seconds"
 
+MARKS = {",": "THOUSAND", ".": "DECIMAL"}
+"""What Python writes between digits, and the format of a language that has its own."""
+
 NEAR_MIDNIGHT = 5 * 60
 """Seconds by which a vendor's month may begin beside midnight without a word about it."""
 
 # Figures
 
+ONE, TENTH, HUNDREDTH = Decimal("1"), Decimal("0.1"), Decimal("0.01")
+
 
 def number(value: Decimal | int) -> str:
     """With its decimals as far as they go: 1234.5000 is 1,234.5 and 1234.0000 is 1,234."""
-    return str(number_format(f"{Decimal(value).normalize():f}", force_grouping=True))
+    return numbers()(value)
+
+
+def numbers() -> Callable[[Decimal | int], str]:
+    """`number` for many: the reader's language is asked once."""
+    return _numbers(get_language())
+
+
+@cache
+def _numbers(language: str | None) -> Callable[[Decimal | int], str]:
+    marks = str.maketrans({name: formats.get_format(f"{mark}_SEPARATOR", language) for name, mark in MARKS.items()})
+
+    def number(value: Decimal | int) -> str:
+        return f"{Decimal(value).normalize():,f}".translate(marks)
+
+    return number
 
 
 def duration(seconds: Decimal) -> str:
@@ -68,8 +90,8 @@ def amount(value: Decimal, product: Product) -> str:
 
 def rounded(value: Decimal) -> Decimal:
     """As many decimals as a glance can use: none from 10 on, one from 1 on, two below."""
-    places = 0 if abs(value) >= 10 else 1 if abs(value) >= 1 else 2
-    return value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    size = abs(value)
+    return value.quantize(ONE if size >= 10 else TENTH if size >= 1 else HUNDREDTH, ROUND_HALF_UP)
 
 
 def glance(value: Decimal, product: Product) -> str:
@@ -92,9 +114,26 @@ ACCENTED = {"Asuncion": "Asunción", "Bogota": "Bogotá", "Panama": "Panamá", "
 """Zones are named in ASCII, their cities are not."""
 
 
+def date_format(at: date, form: str) -> str:
+    """Django's own, remembered: a page writes the same few days and times again and again."""
+    return _written(at.replace(tzinfo=None) if isinstance(at, datetime) else at, form, get_language())
+
+
+@lru_cache(maxsize=4096)
+def _written(at: date, form: str, language: str | None) -> str:
+    """Of a time as it is there: aware ones of two zones would be one to the cache."""
+    return str(formats.date_format(at, form))
+
+
 def month_year(month: date) -> str:
     """November 2026, noviembre de 2026."""
-    return date_format(month, "YEAR_MONTH_FORMAT")
+    return months_and_years()(month)
+
+
+def months_and_years() -> Callable[[date], str]:
+    """`month_year` for many."""
+    language = get_language()
+    return lambda month: _written(month, "YEAR_MONTH_FORMAT", language)
 
 
 def month_name(month: date) -> str:
@@ -102,21 +141,37 @@ def month_name(month: date) -> str:
 
 
 def day_and_month(day: date) -> str:
-    return date_format(day, _("j M"))
+    return days_and_months()(day)
+
+
+def days_and_months() -> Callable[[date], str]:
+    """`day_and_month` for many."""
+    form, language = _("j M"), get_language()
+    return lambda day: _written(day, form, language)
 
 
 def moment(at: datetime, zone: ZoneInfo, now: datetime) -> str:
     """A time of the zone's today, else with its date: 14:35, 22 Nov 09:02, 31 Dec 2025 23:59."""
-    there, today = at.astimezone(zone), now.astimezone(zone)
-    if there.date() == today.date():
-        return date_format(there, "H:i")
-    return dated(at, zone, now)
+    return moments(zone, now)(at)
 
 
 def dated(at: datetime, zone: ZoneInfo, now: datetime) -> str:
     """As `moment`, but today's with its date too: of what is to be read later."""
-    there, today = at.astimezone(zone), now.astimezone(zone)
-    return date_format(there, _("j M H:i") if there.year == today.year else _("j M Y H:i"))
+    return moments(zone, now, are_dated=True)(at)
+
+
+def moments(zone: ZoneInfo, now: datetime, *, are_dated: bool = False) -> Callable[[datetime], str]:
+    """`moment` for many times of one zone, or `dated`."""
+    today, language = now.astimezone(zone).date(), get_language()
+    of_the_year, of_another = _("j M H:i"), _("j M Y H:i")
+
+    def moment(at: datetime) -> str:
+        there = at.astimezone(zone).replace(tzinfo=None)
+        is_todays = there.date() == today and not are_dated
+        form = "H:i" if is_todays else of_the_year if there.year == today.year else of_another
+        return _written(there, form, language)
+
+    return moment
 
 
 def city(zone: str) -> str:

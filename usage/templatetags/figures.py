@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 from django import template
 from django.template import Context
-from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
-from usage.presenting import charts, words
-from usage.presenting.figures import Change
+from usage.presenting import charts, tables, words
+from usage.presenting.figures import Line
+from usage.presenting.queries import Card, Overview
 
 register = template.Library()
 
@@ -32,27 +32,13 @@ for function in (
     words.unit,
     words.vendors_month,
     charts.slot,
+    tables.percent,
 ):
     register.filter(function.__name__, function)
 
 register.simple_tag(charts.sparkline, name="sparkline")
 register.simple_tag(words.certificate, name="certificate")
 register.simple_tag(words.correction, name="correction")
-
-
-@register.filter
-def percent(change: Change) -> SafeString:
-    """A change as an arrow and whole percent, with a sign for those who hear it; a dash where it can't be told."""
-    if change.percent is None:
-        return mark_safe("–")
-    arrow, sign = ("▲", "+") if change.percent > 0 else ("▼", "−") if change.percent < 0 else ("", "")
-    return format_html(
-        '<span class="change{}"><span aria-hidden="true">{}</span><span class="hidden">{}</span> {}%</span>',
-        " notable" if change.is_notable else "",
-        arrow,
-        sign,
-        words.number(abs(change.percent)),
-    )
 
 
 @register.filter
@@ -78,3 +64,27 @@ def in_month(context: Context) -> str:
     """The query that keeps a link in the page's month: empty where that would be chosen anyway."""
     months = context.get("months")
     return "" if months is None or months.is_default else f"?month={months.chosen:%Y-%m}"
+
+
+# Long lists
+
+
+@register.simple_tag(takes_context=True)
+def month_links(context: Context) -> SafeString:
+    return tables.month_links(context["months"], context["request"].GET)
+
+
+@register.simple_tag
+def figure_cells(line: Line) -> SafeString:
+    return tables.figure_cells()(line)
+
+
+@register.simple_tag(takes_context=True)
+def overview_bodies(context: Context, overview: Overview) -> SafeString:
+    month = words.month_year(context["months"].chosen)
+    return tables.overview_bodies(overview, month, in_month(context), context["now"])
+
+
+@register.simple_tag(takes_context=True)
+def day_rows(context: Context, card: Card) -> SafeString:
+    return tables.day_rows(card, context["now"])

@@ -1,0 +1,188 @@
+"""The rows of the long tables as HTML: a template takes ten times as long over a thousand of them.
+
+What holds a name or a translation is escaped; figures are not, which have digits and marks alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cache, lru_cache
+
+from django.http import QueryDict
+from django.urls import reverse
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from usage.models import Product
+
+from . import words
+from .charts import slot, sparkline
+from .feeds import Health
+from .figures import Change, Line, Months
+from .queries import Card, Day, OperationMonth, Overview
+
+NOTABLE = 10
+"""Percent from which on a change stands out."""
+
+
+@lru_cache(maxsize=4096)
+def address(page: str, of: str | int) -> str:
+    return reverse(page, args=[of])
+
+
+def percent(change: Change) -> SafeString:
+    """A change as an arrow and whole percent, with a sign for those who hear it; a dash where it can't be told."""
+    return _percent(change.percent)
+
+
+def _percent(percent: int | None) -> SafeString:
+    if percent is None:
+        return mark_safe("–")
+    arrow, sign = ("▲", "+") if percent > 0 else ("▼", "−") if percent < 0 else ("", "")
+    return mark_safe(  # noqa: S308  nothing but a number
+        f'<span class="change{" notable" if abs(percent) >= NOTABLE else ""}"><span aria-hidden="true">{arrow}</span>'
+        f'<span class="hidden">{sign}</span> {words.number(abs(percent))}%</span>'
+    )
+
+
+def figure_cells() -> Callable[[Line], SafeString]:
+    """Writes a line's cells: day by day, month to date, change, licences and use per licence."""
+    number, percent = words.numbers(), cache(_percent)
+
+    def figure(value: Decimal, product: Product) -> str:
+        return words.duration(value) if product.unit == words.DURATION else number(value)
+
+    @cache
+    def licences(last: Decimal, change: Decimal) -> str:
+        return f"<small>{words.signed(change)}</small> {number(last)}" if change else number(last)
+
+    def licences_of(line: Line) -> str:
+        return "" if line.licences is None else licences(line.licences, line.licences_change)
+
+    def per_licence(line: Line) -> str:
+        if not line.licences:
+            return ""
+        quotient = line.items / line.licences
+        return figure(quotient if line.product.unit == words.DURATION else words.rounded(quotient), line.product)
+
+    def cells(line: Line) -> SafeString:
+        return mark_safe(  # noqa: S308  nothing but figures
+            f'<td class="wide">{sparkline(line)}</td>'
+            f'<td class="number main">{figure(line.items, line.product)}</td>'
+            f'<td class="number">{percent(line.change.percent) if line.change else ""}</td>'
+            f'<td class="number wide">{licences_of(line)}</td>'
+            f'<td class="number wide">{per_licence(line)}</td>'
+        )
+
+    return cells
+
+
+# Months
+
+
+def month_links(months: Months, query: QueryDict) -> SafeString:
+    """Each month with figures as an item that leads to it and keeps the rest of the address."""
+    query = query.copy()
+    query["month"] = "MONTH"
+    address = escape(f"?{query.urlencode()}")
+    name = words.months_and_years()
+
+    def item(month: date) -> str:
+        current = ' aria-current="true"' if month == months.chosen else ""
+        link = address.replace("MONTH", f"{month:%Y-%m}")
+        return f'<li><a href="{link}"{current}>{escape(capfirst(name(month)))}</a></li>'
+
+    return mark_safe("".join([item(month) for month in months.known]))  # noqa: S308  escaped above
+
+
+# Overview
+
+
+def overview_bodies(overview: Overview, month: str, in_month: str, now: datetime) -> SafeString:
+    """A table body for each operation: what heads it, and a line for each product. `in_month` ends its links."""
+    cells, moments = figure_cells(), cache(lambda zone: words.moments(zone, now))
+    heard = f'<span class="heard">{escape(_("heard %(heard)s"))}</span>'
+    unknown = escape(_("No figures for %(month)s.") % {"month": month})
+    nothing = f'<tr><td colspan="6" class="nothing">{unknown}</td></tr>'
+
+    @cache
+    def head(product: int, place: int, name: str) -> str:
+        link = f"{address('product', product)}{in_month}"
+        return (
+            f'<tr class="p{place}"><th scope="row" class="product"><a href="{link}"><span class="dot"></span>'
+            f"{escape(name)}</a></th>"
+        )
+
+    def line_of(line: Line) -> str:
+        product = line.product
+        return f"{head(product.id, slot(product), product.name)}{cells(line)}</tr>"
+
+    def body(its: OperationMonth) -> str:
+        operation = its.operation
+        link = address("operation", operation.slug) + (in_month if its.rows else "")
+        trouble = "" if its.has_ended else trouble_of(its.health)
+        time = heard % {"heard": moments(operation.zone)(its.heard)} if its.heard else ""
+        lines = "".join([line_of(line) for line in its.rows])
+        return (
+            f'<tbody id="{escape(operation.slug)}"><tr class="group"><th scope="rowgroup" colspan="6"><div>'
+            f'<a class="name" href="{link}">{escape(operation.name)}</a> {trouble}{time}</div></th></tr>'
+            f"{lines or nothing}</tbody>"
+        )
+
+    return mark_safe("".join([body(its) for its in overview.operations]))  # noqa: S308  escaped above
+
+
+def trouble_of(health: Health) -> str:
+    """The worst that there is to tell, and how much else."""
+    if health.worst is None:
+        return ""
+    tag = f'<span class="tag {health.worst.tone}">{escape(health.worst.sentence)}</span> '
+    if not health.others:
+        return tag
+    others = ngettext("and %(number)s other trouble", "and %(number)s other troubles", health.others)
+    said = escape(others % {"number": words.number(health.others)})
+    return f'{tag}<a class="tag quiet" href="{reverse("status")}">{said}</a> '
+
+
+# One operation
+
+
+def day_rows(card: Card, now: datetime) -> SafeString:
+    """A row for each day of a usage product: use, month to date, licences, as of, and what is to be noted."""
+    product, zone = card.row.product, card.row.operation.zone
+    number, moment, day_and_month = words.numbers(), words.moments(zone, now), words.days_and_months()
+    figure = words.duration if product.unit == words.DURATION else number
+
+    def row(day: Day) -> str:
+        return (
+            f'<tr><th scope="row" class="day">{day_and_month(day.day)}</th>'
+            f'<td class="number">{"" if day.items is None else figure(day.items)}</td>'
+            f'<td class="number">{"" if day.month_to_date is None else figure(day.month_to_date)}</td>'
+            f'<td class="number">{"" if day.licences is None else number(day.licences)}</td>'
+            f'<td class="number soft wide">{moment(day.as_of) if day.as_of else ""}</td>'
+            f'<td class="soft notes">{notes(day)}</td></tr>'
+        )
+
+    return mark_safe("".join([row(day) for day in card.days]))  # noqa: S308  escaped above
+
+
+def notes(day: Day) -> str:
+    said = []
+    if day.as_of is None:
+        said.append(_("No figures"))
+    elif day.items is None:
+        said.append(_("The day before is unknown"))
+    if day.is_reckoned:
+        said.append(_("Reckoned"))
+    if day.is_unfinished:
+        said.append(_("Unfinished"))
+    if day.unheard:
+        said.append(words.unheard(day.unheard))
+    restated = _("The vendor lowered its figure") if day.is_restated else ""
+    warning = f'<span class="warn">{escape(restated)}</span>' if restated else ""
+    return "".join(f"<span>{escape(note)}</span>" for note in said) + warning
