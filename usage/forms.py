@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.forms.renderers import BaseRenderer
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import slugify
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
@@ -79,8 +80,8 @@ class OperationForm(forms.ModelForm):  # type: ignore[type-arg]
         # A browser that is told `off` still fills in the administrator's own password here.
         widget=forms.PasswordInput({"autocomplete": "new-password", "class": "vTextField", "spellcheck": "false"}),
         help_text=_(
-            "Paste it from wolkvox Manager (Configuration > Integrations > Tokens). "
-            "It is stored encrypted and never shown again."
+            "Make it in wolkvox Manager (Configuration > Integrations > Tokens), allow this server's IP address there "
+            "and paste it here. It is stored encrypted and never shown again."
         ),
     )
 
@@ -99,6 +100,17 @@ class OperationForm(forms.ModelForm):  # type: ignore[type-arg]
             self.fields["server"].validators = [validate_server]
             # Above a password field, a browser would take it for the name of an account.
             self.fields["server"].widget.attrs["autocomplete"] = "off"
+        if not self.instance.pk:
+            self.fields["slug"].required = False
+            self.fields["slug"].help_text = gettext(
+                "Its name in addresses and in CSV, for good: made from the name where this is empty."
+            )
+
+    def clean_slug(self) -> str:
+        slug: str = self.cleaned_data["slug"] or slugify(self.cleaned_data.get("name", ""))
+        if not slug and "name" in self.cleaned_data:
+            raise ValidationError(gettext("The name has no letters for it: write one of letters, digits and hyphens."))
+        return slug
 
     @sensitive_variables("token")
     def clean_token(self) -> str:

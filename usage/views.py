@@ -70,8 +70,8 @@ def require(request: HttpRequest, permission: str) -> None:
     if request.user.has_perm(permission):
         return
     if permission == "usage.download_reports" and request.user.has_perm("usage.view_pages"):
-        raise PermissionDenied(_("Reports are for the Finance role. An administrator can give it to you."))
-    raise PermissionDenied(_("Your account has no role yet. An administrator must give it one."))
+        raise PermissionDenied(_("Reports are for the Finance role. Ask an administrator if you need them."))
+    raise PermissionDenied(_("Your account has no role yet. Ask an administrator to give it one."))
 
 
 def visible(request: HttpRequest) -> OperationQuerySet:
@@ -138,7 +138,8 @@ def operation(request: HttpRequest, slug: str) -> HttpResponse:
 def products(request: HttpRequest) -> HttpResponse:
     now, operations = timezone.now(), visible(request)
     chosen = months(request, queries.months_of(operations))
-    return show(request, "products", now, months=chosen, apis=queries.products(operations, chosen.chosen))
+    apis = queries.products(operations, chosen.chosen)
+    return show(request, "products", now, months=chosen, apis=apis, operations=operations)
 
 
 @page

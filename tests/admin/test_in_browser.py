@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Page, sync_playwright
 
-from tests.admin.conftest import TOKEN
+from tests.admin.conftest import REFUSED, TOKEN
 from usage.wolkvox.simulator import Simulator
 
 pytestmark = pytest.mark.browser
@@ -47,15 +47,19 @@ def test_an_operation_is_added_and_its_connection_tested(
 ) -> None:
     page = browser_page
     page.goto("/admin/usage/operation/add/")
-    page.get_by_label("Name").press_sequentially("Medellín Soporte")
-    assert page.get_by_label("Slug").input_value() == "medellin-soporte"
+    page.get_by_role("textbox", name="Name").fill("Medellín Soporte")
     page.get_by_label("Server").fill("0012")
-    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_label("Token").fill(REFUSED)
     page.get_by_role("button", name="Save", exact=True).click()
-    page.get_by_text("It is being polled now").wait_for()
+    page.get_by_text("A worker asks wolkvox within a minute").wait_for()
     assert page.get_by_label("Token").input_value() == ""
     page.get_by_role("button", name="Test the connection").click()
+    page.locator(".steps").get_by_text("Paste a valid token for this operation").wait_for()
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Save and continue editing").click()
+    page.get_by_role("button", name="Test the connection").click()
     page.get_by_text("Omnibox interactions: Good.").wait_for()
+    page.get_by_text("They are on its page.").wait_for()
     page.get_by_role("button", name="Poll now").click()
     page.get_by_text("Interaction licences: Good.").wait_for()
     for where in PAGES:

@@ -300,7 +300,7 @@ def test_the_list_says_how_each_operation_is_and_costs_the_same_for_many(
         make_operation(f"Operation {number}")
     with django_assert_num_queries(8):
         admin.get(LIST)
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(14):
         admin.get(page(operation))
 
 

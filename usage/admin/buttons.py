@@ -123,12 +123,8 @@ def _spared(feed: Feed, polls: Sequence[Poll]) -> str:
 def _say_name(request: HttpRequest, operation: Operation) -> None:
     """By its name at the vendor one sees whether the token is the right operation's."""
     operation.refresh_from_db(fields=["vendor_name", "other_vendor_name"])
-    names = {"name": operation.vendor_name, "other": operation.other_vendor_name}
     if operation.other_vendor_name:
-        said = gettext(
-            "The vendor calls this operation “%(other)s”, and called it “%(name)s” before. "
-            "The token may be another operation's; accept the name if it is right."
-        )
-        messages.warning(request, said % names)
+        messages.warning(request, words.another_name(operation))
     elif operation.vendor_name:
-        messages.info(request, gettext("The vendor calls this operation “%(name)s”.") % names)
+        said = gettext("The vendor calls this operation “%(name)s”.")
+        messages.info(request, said % {"name": operation.vendor_name})

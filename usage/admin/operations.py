@@ -31,7 +31,7 @@ from usage import tasks
 from usage.collecting import operations, polling, quota, rebuilding
 from usage.forms import OperationForm, describe_token
 from usage.models import Feed, Operation, Poll
-from usage.presenting import feeds, words
+from usage.presenting import feeds, first_use, words
 
 from . import buttons
 
@@ -51,6 +51,8 @@ class Discreet(SafeExceptionReporterFilter):
 
 
 NOTHING = "-"
+
+AT_THE_VENDOR = ["vendor_name", "other_name", "vendors_month", "clock", "calls_today"]
 
 
 def moment(at: datetime | None, operation: Operation) -> str:
@@ -105,16 +107,21 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         polled = Prefetch("feeds", Feed.objects.filter(is_enabled=True), to_attr="polled")
         return Operation.objects.visible_to(request.user).prefetch_related(polled)
 
-    def get_fields(self, request: HttpRequest, obj: Operation | None = None) -> list[Any]:
-        fields = ["name", "slug", "server", "token", "time_zone", "is_active", "groups"]
-        return [*fields, "vendor_name", "other_name", "vendors_month"] if obj else fields
+    def get_fieldsets(self, request: HttpRequest, obj: Operation | None = None) -> list[Any]:
+        """To add an operation takes four fields. What else may be chosen then is folded away."""
+        needed, seen_by = ["name", "server", "token", "time_zone"], ["groups", "slug"]
+        who = gettext("Who may see it, and its short name")
+        if obj is None:
+            return [(None, {"fields": needed}), (who, {"fields": seen_by, "classes": ["collapse"]})]
+        return [
+            (None, {"fields": [*needed, "is_active"]}),
+            (who, {"fields": seen_by}),
+            (gettext("At the vendor"), {"fields": AT_THE_VENDOR}),
+        ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Operation | None = None) -> list[str]:
         """Closed months carry the slug in their CSV, so it stands once there are figures."""
-        return ["vendor_name", "other_name", "vendors_month", *(["slug"] if obj and is_polled(obj) else [])]
-
-    def get_prepopulated_fields(self, request: HttpRequest, obj: Operation | None = None) -> dict[str, Sequence[str]]:
-        return {} if obj else {"slug": ["name"]}
+        return [*AT_THE_VENDOR, *(["slug"] if obj and is_polled(obj) else [])]
 
     def get_inlines(self, request: HttpRequest, obj: Operation | None) -> list[Any]:
         return [FeedInline] if obj else []
@@ -159,6 +166,34 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def vendors_month(self, operation: Operation) -> str:
         return f"{words.vendors_month(operation)} {words.other_zone(operation)}".strip() or NOTHING
 
+    @admin.display(description=_("its clock"))
+    def clock(self, operation: Operation) -> str:
+        is_heard = any(feed.last_good_poll_at for feed in polled_feeds(operation))
+        return words.skew(operation.clock_skew) if is_heard else NOTHING
+
+    @admin.display(description=_("its calls"))
+    def calls_today(self, operation: Operation) -> str:
+        return feeds.calls_of(operation, polled_feeds(operation), timezone.now()).sentence
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """With the three steps of a first use, and with what is in trouble, unless they say it."""
+        operation: Operation | None = context["original"]
+        if operation is None:
+            one_way = {"show_save_and_add_another": False, "show_save_and_continue": False}
+            context |= {"steps": first_use.before_adding(), **one_way}
+        else:
+            steps = first_use.steps_of(operation, polled_feeds(operation), timezone.now())
+            is_said = steps is not None and steps.testing.is_next
+            context |= {"steps": steps, "trouble": "" if is_said else self.trouble(operation)}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def trouble(self, operation: Operation) -> str:
+        health = feeds.health_of(operation, polled_feeds(operation), timezone.now())
+        worst = first_use.in_full(health.worst) if health.worst and health.is_trouble else ""
+        return f"{worst} {words.another_name(operation)}".strip()
+
     # What is written
 
     @method_decorator(sensitive_post_parameters("token"))
@@ -190,7 +225,7 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return
         (operations.make_due if change else operations.add_feeds)(operation, timezone.now())
         if operation.is_active:
-            transaction.on_commit(partial(self.poll_soon, request, operation.pk))
+            transaction.on_commit(partial(self.poll_soon, request, operation.pk, is_told=change))
 
     def warn_of_quota(self, request: HttpRequest, operation: Operation) -> None:
         """Say where the schedule needs more calls a day than there are. It is saved all the same."""
@@ -212,12 +247,13 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         shown = {name: words.number(figure) for name, figure in figures.items()}
         self.message_user(request, said % shown, messages.WARNING)
 
-    def poll_soon(self, request: HttpRequest, operation_id: int) -> None:
-        if tasks.poll_soon(operation_id):
+    def poll_soon(self, request: HttpRequest, operation_id: int, *, is_told: bool) -> None:
+        """Of a new operation, its steps tell."""
+        if not tasks.poll_soon(operation_id):
+            self.message_user(request, buttons.no_broker(), messages.WARNING)
+        elif is_told:
             said = gettext("It is being polled now: reload this page to see what came of it.")
             self.message_user(request, said, messages.INFO)
-        else:
-            self.message_user(request, buttons.no_broker(), messages.WARNING)
 
     def response_post_save_add(self, request: HttpRequest, obj: Operation) -> HttpResponseRedirect:
         """On to the operation's own page, where its feeds and its first poll are seen."""

@@ -214,6 +214,24 @@ class Calls:
     def reserve(self) -> int:
         return (self.limit or 0) - (self.budget or 0)
 
+    @property
+    def sentence(self) -> str:
+        said = _("Calls to the vendor today: %(used)s of %(limit)s. The schedule needs %(needed)s a day.")
+        if self.limit is None:
+            said = _(
+                "Calls to the vendor today: %(used)s. The schedule needs %(needed)s a day; the vendor's limit isn't "
+                "known."
+            )
+        figures = {"used": self.used, "limit": self.limit or 0, "needed": self.needed}
+        return said % {name: words.number(figure) for name, figure in figures.items()}
+
+
+def calls_of(operation: Operation, polled: Iterable[Feed], now: datetime) -> Calls:
+    """What the day's calls of an operation come to, with the feeds that are polled of it."""
+    used = operation.calls_on(now.astimezone(operation.zone).date())
+    needed = sum(feed.calls_a_day for feed in polled)
+    return Calls(used, operation.call_limit, operation.call_budget, needed)
+
 
 @dataclass(frozen=True)
 class OperationStatus:
@@ -223,10 +241,7 @@ class OperationStatus:
 
     @property
     def calls(self) -> Calls:
-        operation = self.operation
-        used = operation.calls_on(self.now.astimezone(operation.zone).date())
-        needed = sum(row.feed.calls_a_day for row in self.rows)
-        return Calls(used, operation.call_limit, operation.call_budget, needed)
+        return calls_of(self.operation, [row.feed for row in self.rows], self.now)
 
     @property
     def urgency(self) -> tuple[bool, bool, bool]:
@@ -238,12 +253,7 @@ class OperationStatus:
     def clock(self) -> str:
         """How far the vendor's clock is from ours, where that is worth a word."""
         skew = self.operation.clock_skew
-        if abs(skew) < TOLD_SKEW.total_seconds():
-            return ""
-        said = _("The vendor's clock is %(time)s ahead of this server's.")
-        if skew < 0:
-            said = _("The vendor's clock is %(time)s behind this server's.")
-        return said % {"time": words.stretch(abs(skew))}
+        return words.skew(skew) if abs(skew) >= TOLD_SKEW.total_seconds() else ""
 
     @property
     def is_another(self) -> bool:

@@ -291,6 +291,26 @@ def other_zone(operation: Operation) -> str:
     return _("Midnight is not in between: the time zone is another one, or the vendor's months don't begin there.")
 
 
+def another_name(operation: Operation) -> str:
+    """A warning where the vendor answers under another name than before; else empty. For an administrator."""
+    if not operation.other_vendor_name:
+        return ""
+    return _(
+        "The vendor calls this operation “%(other)s”, and called it “%(name)s” before. "
+        "The token may be another operation's; accept the name if it is right."
+    ) % {"name": operation.vendor_name, "other": operation.other_vendor_name}
+
+
+def skew(seconds: int) -> str:
+    """By how much the vendor's clock is ahead of ours, or behind it where that is negative."""
+    if seconds == 0:
+        return _("The vendor's clock agrees with this server's.")
+    said = _("The vendor's clock is %(time)s ahead of this server's.")
+    if seconds < 0:
+        said = _("The vendor's clock is %(time)s behind this server's.")
+    return said % {"time": span(abs(seconds))}
+
+
 def clock(minutes: int) -> str:
     """Minutes from midnight as a time of day; what is before midnight, of the evening before."""
     hours, minute = divmod(minutes % 1440, 60)

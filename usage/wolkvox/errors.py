@@ -79,7 +79,7 @@ class NoAnswer(VendorError):
 class TimedOut(NoAnswer):
     outcome = "timed_out"
     title = _("Timed out")
-    advice = _("If it lasts, check that wolkvox allows this server's IP address.")
+    advice = _("If it lasts, allow this server's IP address in wolkvox Manager: others get no answer.")
 
 
 class NotReached(NoAnswer):
@@ -126,7 +126,7 @@ class TooManyAtOnce(Refusal):
 class UnderMaintenance(Refusal):
     outcome = "maintenance"
     title = _("Under maintenance")
-    advice = _("The vendor switches the API off now and then.")
+    advice = _("The vendor switches the API off now and then; it passes by itself.")
 
 
 class RateLimited(Refusal):
@@ -151,7 +151,7 @@ class RequestRefused(Refusal):
 class ServerFailed(Refusal):
     outcome = "server_failed"
     title = _("Vendor's server failed")
-    advice = _("The fault is the vendor's.")
+    advice = _("The fault is the vendor's; it passes by itself.")
 
 
 class BadAnswer(VendorError):
