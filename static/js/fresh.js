@@ -5,7 +5,7 @@ const line = document.getElementById("fresh");
 const main = document.getElementById("main");
 const time = new Intl.DateTimeFormat(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 let checkedAt = Date.now();
-let shown = null; // the tag of what is shown
+let shown; // the tag of what is shown
 
 /** One of the sentences that the line holds. */
 function say(sentence) {
@@ -33,6 +33,7 @@ function show(text) {
 async function check() {
   let answer, text;
   try {
+    shown ??= (await fetch(location.href, { cache: "force-cache" })).headers.get("ETag"); // as the browser loaded it
     answer = await fetch(location.href, { cache: "no-cache" }); // the browser adds If-None-Match
     text = await answer.text();
   } catch {
@@ -51,6 +52,5 @@ async function check() {
 const checkIfDue = () => document.visibilityState === "visible" && Date.now() - checkedAt >= EVERY && check();
 
 say("checked");
-shown = await fetch(location.href, { cache: "force-cache" }).then((answer) => answer.headers.get("ETag"), () => null);
 setInterval(() => document.visibilityState === "visible" && check(), EVERY);
 document.addEventListener("visibilitychange", checkIfDue);
