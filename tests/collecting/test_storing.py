@@ -59,7 +59,7 @@ def test_an_upsert_changes_what_stands_under_the_key_and_nothing_else(operation:
     changed = [before[product] for product in sorted(before)[: storing.AT_ONCE + 1]]
     for row in changed:
         row.highest = Decimal(777)
-    storing.upsert(changed, key=("operation", "product", "day"))
+    storing.upsert(changed, key=("operation_id", "product_id", "day"))
     after = {row.product_id: row for row in DailyUsage.objects.all()}
     assert {product: row.pk for product, row in after.items()} == {product: row.pk for product, row in before.items()}
     assert {product for product, row in after.items() if row.highest == 777} == {row.product_id for row in changed}
