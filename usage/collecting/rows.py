@@ -57,6 +57,7 @@ class ShownRow:
     model: ClassVar[type[Model]] = Snapshot
     id: int
     product_id: int
+    month: date
     day: date
     items: Decimal
     counts_day: bool

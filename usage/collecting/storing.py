@@ -103,7 +103,7 @@ def _taken(value: Any) -> Any:
     if isinstance(value, datetime):
         return connection.ops.adapt_datetimefield_value(value)
     if isinstance(value, list) and connection.vendor != "postgresql":
-        return json.dumps(value)
+        return json.dumps(value, default=str)
     return connection.ops.adapt_datefield_value(value) if isinstance(value, date) else value
 
 
@@ -112,6 +112,12 @@ def is_one_of(column: str) -> str:
     return (
         f"{column} = ANY(%s)" if connection.vendor == "postgresql" else f"{column} IN (SELECT value FROM json_each(%s))"
     )
+
+
+def is_found(column: str, sought: str, rest: str) -> str:
+    """The condition that a column's value is among those that a query finds, which is done once and first."""
+    found = f"SELECT {sought} FROM {rest}"
+    return f"{column} = ANY(ARRAY({found}))" if connection.vendor == "postgresql" else f"{column} IN ({found})"
 
 
 # Into it
