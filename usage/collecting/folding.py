@@ -191,13 +191,19 @@ def fold_gauge(day: DailyRow, snapshot: SnapshotRow, month: MonthlyRow) -> None:
 
 def fold_month(month: MonthlyRow, day: DailyRow) -> None:
     """All but what a month comes to."""
-    for by_day, figure in ((month.items_by_day, day.items), (month.to_date_by_day, day.month_to_date)):
-        by_day += [None] * (day.day.day - len(by_day))  # noqa: PLW2901  in place
-        by_day[day.day.day - 1] = None if figure is None else f"{figure.normalize():f}"
+    month.items_by_day = with_figure(month.items_by_day, day.day.day, day.items)
+    month.to_date_by_day = with_figure(month.to_date_by_day, day.day.day, day.month_to_date)
     month.as_of = max(month.as_of, day.as_of)
     month.is_restated = month.is_restated or day.is_restated
     if day.is_reckoned and day.day.day not in month.reckoned_days:
         month.reckoned_days = sorted([*month.reckoned_days, day.day.day])
+
+
+def with_figure(by_day: Sequence[str | None], number: int, figure: Decimal | None) -> list[str | None]:
+    """A month's list with the figure of a day in its place."""
+    longer = [*by_day, *[None] * (number - len(by_day))]
+    longer[number - 1] = None if figure is None else f"{figure.normalize():f}"
+    return longer
 
 
 def last_sum(to_date_by_day: Sequence[str | None]) -> Decimal:
@@ -214,8 +220,8 @@ def sum_up(month: MonthlyRow) -> None:
 def items_of_whole_days(month: MonthlyRow) -> list[Decimal]:
     """What the days used that are known, not reckoned, and over: the last one shown is, once it is the month's last."""
     shown = len(month.items_by_day)
-    over = shown if month.month + timedelta(days=shown) == months.next_month(month.month) else shown - 1
-    days = enumerate(month.items_by_day[:over], start=1)
+    is_over = (month.month + timedelta(days=shown)).day == 1
+    days = enumerate(month.items_by_day[: shown if is_over else -1], start=1)
     return [Decimal(text) for day, text in days if text is not None and day not in month.reckoned_days]
 
 

@@ -76,11 +76,13 @@ def _selected(columns: str, rest: str, values: Sequence[object]) -> list[Any]:
 
 
 def _made(kind: type[Row], columns: list[Any]) -> Iterator[Row]:
+    """Each value is converted once: rows with equal lists share one, which is replaced, never changed in place."""
     table = _table_of(kind)
     if not columns:
         return iter(())
     for index, column, convert in _conversions(table, connection.vendor):
-        columns[index] = [convert(value, column, connection) for value in columns[index]]
+        converted = {value: convert(value, column, connection) for value in set(columns[index])}
+        columns[index] = [converted[value] for value in columns[index]]
     if issubclass(kind, Model):
         alias = connection.alias
         return (kind.from_db(alias, table.attributes, row) for row in zip(*columns, strict=True))
