@@ -140,7 +140,7 @@ def keep(feed: Feed, poll: Poll, figures: Sequence[Figure]) -> None:
         snapshots = [new_snapshot(poll, figure, seen_at) for figure in changed]
         storing.insert(snapshots)
         follow(poll, figures, snapshots, rows, {gap.ended_at: gap.began_at} if gap else {})
-        correct_closed(feed, figures, snapshots, rows)
+        correct_closed(figures, snapshots, rows)
     feed.last_good_poll_at = seen_at
 
 
@@ -393,11 +393,11 @@ def follow(
     fold.add(snapshots)
     fold.sum_up()
     new = fold.changed_rows.keys() - known
-    for month in {month for _, month in new}:
-        month_gaps = months.gaps_of(poll.feed, month)
-        for key in new:
-            if key[1] == month:
-                rows[key].gaps, rows[key].gap_seconds = month_gaps, months.seconds_of(month_gaps)
+    gaps_of_months = {month: months.gaps_of(poll.feed, month) for month in {month for _, month in new}}
+    for key in new:
+        row = rows[key]
+        row.gaps = gaps_of_months[row.month]
+        row.gap_seconds = months.seconds_of(row.gaps)
     folding.write(fold.changed_days.values(), fold.changed_rows.values())
 
 
@@ -418,15 +418,14 @@ def days_before(feed: Feed, snapshots: Sequence[SnapshotRow], rows: Mapping[Key,
 # What is told of a closed month, and of the vendor's ways
 
 
-def correct_closed(
-    feed: Feed, figures: Sequence[Figure], snapshots: Sequence[SnapshotRow], rows: Mapping[Key, MonthlyRow]
-) -> None:
+def correct_closed(figures: Sequence[Figure], snapshots: Sequence[SnapshotRow], rows: Mapping[Key, MonthlyRow]) -> None:
     """Hold what was told last of each closed month against what it closed with."""
     sealed = sealed_in(rows)
-    told = {(snapshot.product_id, snapshot.month): snapshot for snapshot in sorted(snapshots, key=attrgetter("day"))}
-    is_usage = {figure.product.id: figure.product.is_usage for figure in figures}
-    for key in told.keys() & sealed:
-        correct(rows[key], told[key], is_usage=is_usage[key[0]])
+    told = [snapshot for snapshot in snapshots if (snapshot.product_id, snapshot.month) in sealed]
+    latest = {(snapshot.product_id, snapshot.month): snapshot for snapshot in sorted(told, key=attrgetter("day"))}
+    usage = {figure.product.id for figure in figures if figure.product.is_usage}
+    for key, snapshot in latest.items():
+        correct(rows[key], snapshot, is_usage=snapshot.product_id in usage)
 
 
 def correct(closed: MonthlyRow, snapshot: SnapshotRow, *, is_usage: bool) -> None:
