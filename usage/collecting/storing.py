@@ -221,9 +221,10 @@ def _values(table: _Table, rows: Sequence[object]) -> Iterator[tuple[Any, ...]]:
 
 
 def _prepared(field: Column, rows: Sequence[object], *, is_postgresql: bool) -> Iterator[Any]:
-    values = map(attrgetter(field.attname), rows)
+    values = list(map(attrgetter(field.attname), rows))
     if isinstance(field, JSONField):
         return map(json.dumps, values)
     if is_postgresql:
-        return values  # psycopg takes Python's own types as they are
-    return (field.get_db_prep_save(value, connection) for value in values)
+        return iter(values)  # psycopg takes Python's own types as they are
+    prepared = {value: field.get_db_prep_save(value, connection) for value in set(values)}
+    return map(prepared.__getitem__, values)
