@@ -20,7 +20,6 @@ from usage.models import (
     GOOD,
     Answer,
     Correction,
-    DailyUsage,
     Feed,
     MonthlyUsage,
     Operation,
@@ -34,9 +33,9 @@ from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.client import Reply
 from usage.wolkvox.errors import AnswerRefused
 
-from . import folding, months, storing, turns
+from . import folding, months, snapshots, storing, turns
 from .folding import MANY, NOTHING, Fold, Gaps, Key, last_known
-from .rows import OF_FEED, DailyRow, Figure, MonthlyRow, ProductRow, ShownRow, SnapshotRow
+from .rows import OF_FEED, DailyRow, Figure, MonthlyRow, ProductRow, SnapshotRow
 from .turns import Figures, Side, Turn
 
 SUMMARY_ROWS = {"TOTAL", "TOTALES", "SUBTOTAL", "GRAND TOTAL", "TOTAL GENERAL"}
@@ -131,16 +130,16 @@ def keep(feed: Feed, poll: Poll, figures: Sequence[Figure]) -> None:
     """Snapshots of an answer's figures, and what follows from them. What is told of a closed month corrects it."""
     seen_at = seen_next(feed, figures, poll.started_at)
     gap = months.note_gap(feed, seen_at)
-    again, changed = compare(figures, shown_last(feed))
+    again, changed = snapshots.compare(figures, snapshots.shown_last(feed))
     if again:
-        show_again(feed, again, seen_at)
+        snapshots.show_again(feed, again, seen_at)
     if changed:
         rows = months_before(feed, figures)
         learn_reset(feed, poll, figures, rows)
-        snapshots = [new_snapshot(poll, figure, seen_at) for figure in changed]
-        storing.insert(snapshots)
-        follow(poll, figures, snapshots, rows, {gap.ended_at: gap.began_at} if gap else {})
-        correct_closed(figures, snapshots, rows)
+        new = [snapshots.new_snapshot(poll, figure, seen_at) for figure in changed]
+        storing.insert(new)
+        follow(poll, figures, new, rows, {gap.ended_at: gap.began_at} if gap else {})
+        correct_closed(figures, new, rows)
     feed.last_good_poll_at = seen_at
 
 
@@ -251,78 +250,6 @@ def link_licences(feed: Feed) -> None:
                 Product.objects.filter(api=api.name, licensed_by=None).update(licensed_by=licences[0])
 
 
-# Snapshots
-
-
-def shown_last(feed: Feed) -> dict[Key, ShownRow]:
-    """The snapshots that the last good poll showed, by product and day, but for those that a closed month stands on.
-
-    Those are never moved: what is seen after the closing stands beside them.
-    """
-    if not feed.last_good_poll_at:
-        return {}
-    shown = storing.select(
-        ShownRow,
-        """feed_id = %s AND last_seen = %s AND NOT EXISTS (
-            SELECT 1 FROM usage_monthlyusage AS closed
-            WHERE operation_id = %s AND closed.product_id = usage_snapshot.product_id
-            AND closed.month = usage_snapshot.month AND closed_at >= first_seen)""",
-        feed.pk,
-        feed.last_good_poll_at,
-        feed.operation_id,
-    )
-    return {(row.product_id, row.day): row for row in shown}
-
-
-def compare(figures: Sequence[Figure], shown: Mapping[Key, ShownRow]) -> tuple[list[ShownRow], list[Figure]]:
-    """The snapshots whose figures are shown again, and the figures that differ from those shown before."""
-    again, changed = [], []
-    for figure in figures:
-        before = shown.get((figure.product.id, figure.day))
-        if before and before.items == figure.items and before.counts_day == figure.counts_day:
-            again.append(before)
-        else:
-            changed.append(figure)
-    return again, changed
-
-
-def show_again(feed: Feed, again: Sequence[ShownRow], seen_at: datetime) -> None:
-    """Move the time, and nothing else, of snapshots that are shown again and of the rows that follow from them."""
-    storing.update(Snapshot, {"last_seen = %s": seen_at}, storing.is_one_of("id"), [row.id for row in again])
-    of_month, of_day = follows("usage_monthlyusage", "month"), follows("usage_dailyusage", "day")
-    for month in {row.month for row in again}:
-        its = feed.operation_id, [row.id for row in again if row.month == month]
-        is_open = storing.update(MonthlyUsage, {"as_of = %s": seen_at}, f"{of_month} AND state <> 'closed'", *its)
-        if is_open:
-            storing.update(DailyUsage, {"as_of = %s": seen_at}, of_day, *its)
-
-
-def follows(table: str, date_column: str) -> str:
-    """The condition that a row of an operation follows from one of some snapshots.
-
-    A query within a row is done by the key, row by row. A join would be as good as the statistics of its tables, which
-    know nothing yet of rows that came a moment ago: of 60,000 it took minutes.
-    """
-    row = f"its.product_id = shown.product_id AND its.{date_column} = shown.{date_column}"
-    its_id = f"(SELECT id FROM {table} AS its WHERE operation_id = %s AND {row})"  # noqa: S608  names of ours
-    return storing.is_found("id", its_id, f"usage_snapshot AS shown WHERE {storing.is_one_of('id')}")
-
-
-def new_snapshot(poll: Poll, figure: Figure, seen_at: datetime) -> SnapshotRow:
-    return SnapshotRow(
-        feed_id=poll.feed_id,
-        product_id=figure.product.id,
-        month=figure.month,
-        day=figure.day,
-        counts_day=figure.counts_day,
-        items=figure.items,
-        vendor_date=figure.vendor_date,
-        first_seen=seen_at,
-        last_seen=seen_at,
-        first_poll_id=poll.pk,
-    )
-
-
 # Daily and monthly usage
 
 
@@ -340,9 +267,9 @@ def months_before(feed: Feed, figures: Sequence[Figure]) -> dict[Key, MonthlyRow
     known = {(row.product_id, row.month): row for row in rows if row.product_id in products}
     if closed := {row.month: row for row in rows if row.is_closed}:
         for figure in figures:
-            if figure.month in closed:
-                row = unknown_at_closing(figure.product, closed[figure.month])
-                known.setdefault((figure.product.id, figure.month), row)
+            key = figure.product.id, figure.month
+            if key not in known and figure.month in closed:
+                known[key] = unknown_at_closing(figure.product, closed[figure.month])
     return known
 
 
@@ -365,11 +292,7 @@ def unknown_at_closing(product: ProductRow, other: MonthlyRow) -> MonthlyRow:
 
 
 def follow(
-    poll: Poll,
-    figures: Sequence[Figure],
-    snapshots: Sequence[SnapshotRow],
-    rows: dict[Key, MonthlyRow],
-    gaps: Gaps,
+    poll: Poll, figures: Sequence[Figure], new: Sequence[SnapshotRow], rows: dict[Key, MonthlyRow], gaps: Gaps
 ) -> None:
     """Bring the daily and monthly rows of months that aren't closed in step with a poll's new snapshots.
 
@@ -377,24 +300,24 @@ def follow(
     """
     sealed = sealed_in(rows)
     figures = [figure for figure in figures if (figure.product.id, figure.month) not in sealed]
-    snapshots = [snapshot for snapshot in snapshots if (snapshot.product_id, snapshot.month) not in sealed]
-    if not snapshots:
+    new = [snapshot for snapshot in new if (snapshot.product_id, snapshot.month) not in sealed]
+    if not new:
         return
     fold = Fold(
         poll.feed,
         products={figure.product.id: figure.product for figure in figures},
         gaps=gaps,
         long_polls={poll.pk} if poll.rows > MANY else (),
-        days=days_before(poll.feed, snapshots, rows),
+        days=days_before(poll.feed, new, rows),
         rows=rows,
     )
     known = set(rows)
-    turns.watch(poll.feed, figures, snapshots[0].first_seen, rows, fold.days)
-    fold.add(snapshots)
+    turns.watch(poll.feed, figures, new[0].first_seen, rows, fold.days)
+    fold.add(new)
     fold.sum_up()
-    new = fold.changed_rows.keys() - known
-    gaps_of_months = {month: months.gaps_of(poll.feed, month) for month in {month for _, month in new}}
-    for key in new:
+    begun = fold.changed_rows.keys() - known
+    gaps_of_months = {month: months.gaps_of(poll.feed, month) for month in {month for _, month in begun}}
+    for key in begun:
         row = rows[key]
         row.gaps = gaps_of_months[row.month]
         row.gap_seconds = months.seconds_of(row.gaps)
@@ -405,11 +328,11 @@ def sealed_in(rows: Mapping[Key, MonthlyRow]) -> set[Key]:
     return {key for key, row in rows.items() if row.is_closed}
 
 
-def days_before(feed: Feed, snapshots: Sequence[SnapshotRow], rows: Mapping[Key, MonthlyRow]) -> dict[Key, DailyRow]:
+def days_before(feed: Feed, new: Sequence[SnapshotRow], rows: Mapping[Key, MonthlyRow]) -> dict[Key, DailyRow]:
     """The daily rows from the last day that is known before the snapshots on: what their use is counted from."""
     earliest = min(
         ((row := rows.get((snapshot.product_id, snapshot.month))) and last_known(row, snapshot.day)) or snapshot.day
-        for snapshot in snapshots
+        for snapshot in new
     )
     found = storing.select(DailyRow, f"{OF_FEED} AND day >= %s", feed.operation_id, feed.api, earliest)
     return {(row.product_id, row.day): row for row in found}
@@ -418,10 +341,10 @@ def days_before(feed: Feed, snapshots: Sequence[SnapshotRow], rows: Mapping[Key,
 # What is told of a closed month, and of the vendor's ways
 
 
-def correct_closed(figures: Sequence[Figure], snapshots: Sequence[SnapshotRow], rows: Mapping[Key, MonthlyRow]) -> None:
+def correct_closed(figures: Sequence[Figure], new: Sequence[SnapshotRow], rows: Mapping[Key, MonthlyRow]) -> None:
     """Hold what was told last of each closed month against what it closed with."""
     sealed = sealed_in(rows)
-    told = [snapshot for snapshot in snapshots if (snapshot.product_id, snapshot.month) in sealed]
+    told = [snapshot for snapshot in new if (snapshot.product_id, snapshot.month) in sealed]
     latest = {(snapshot.product_id, snapshot.month): snapshot for snapshot in sorted(told, key=attrgetter("day"))}
     usage = {figure.product.id for figure in figures if figure.product.is_usage}
     for key, snapshot in latest.items():
