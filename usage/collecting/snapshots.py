@@ -21,10 +21,9 @@ def shown_last(feed: Feed) -> dict[Key, ShownRow]:
         return {}
     shown = storing.select(
         ShownRow,
-        """feed_id = %s AND last_seen = %s AND NOT EXISTS (
-            SELECT 1 FROM usage_monthlyusage AS closed
-            WHERE operation_id = %s AND closed.product_id = usage_snapshot.product_id
-            AND closed.month = usage_snapshot.month AND closed_at >= first_seen)""",
+        """feed_id = %s AND last_seen = %s AND COALESCE(first_seen > (
+            SELECT closed_at FROM usage_monthlyusage AS its WHERE operation_id = %s
+            AND its.product_id = usage_snapshot.product_id AND its.month = usage_snapshot.month), TRUE)""",
         feed.pk,
         feed.last_good_poll_at,
         feed.operation_id,
