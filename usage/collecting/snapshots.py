@@ -57,8 +57,8 @@ def show_again(feed: Feed, again: Sequence[ShownRow], seen_at: datetime) -> None
 def follows(table: str, date_column: str) -> str:
     """The condition that a row of an operation follows from one of some snapshots.
 
-    A query within a row is done by the key, row by row. A join would be as good as the statistics of its tables, which
-    know nothing yet of rows that came a moment ago: of 60,000 it took minutes.
+    The inner query is answered by the key of its table, row by row. A join would be planned from statistics, which know
+    nothing yet of rows that came a moment ago: with 60,000 it took minutes.
     """
     row = f"its.product_id = shown.product_id AND its.{date_column} = shown.{date_column}"
     its_id = f"(SELECT id FROM {table} AS its WHERE operation_id = %s AND {row})"  # noqa: S608  names of ours
