@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Of the project's own modules, what each may import."""
 
 INSIDE: dict[str, list[str]] = {
-    "usage/collecting": ["months", "turns", "folding", "recording", "closing", "polling"],
+    "usage/collecting": ["rows", "months", "turns", "folding", "snapshots", "recording", "closing", "polling"],
     "usage/presenting": ["queries", "charts"],
 }
 """Inside a package, each may import those before it only."""

@@ -175,6 +175,14 @@ def test_a_gauge_of_zero_is_lower_than_any_other(operation: Operation) -> None:
     assert (month.items, month.highest, month.lowest) == (45, 45, 0)
 
 
+def test_a_late_word_on_a_gauges_day_is_not_its_months_last_figure(operation: Operation) -> None:
+    for first in ("40", "47"):
+        rows = [("Licences", first, "2026-11-01"), ("Licences", "45", "2026-11-02")]
+        hear(operation, "interaction_licenses", at(2), *rows)
+    month = month_of(operation, "Licences")
+    assert (month.items, month.highest, month.items_by_day) == (45, 47, ["47", "45"])
+
+
 def test_rows_dated_by_day_are_days_of_their_own(operation: Operation) -> None:
     hear(operation, "interactions", at(1), ("Email", "10", "2026-11-01"))
     hear(operation, "interactions", at(2), ("Email", "15", "2026-11-01"), ("Email", "7", "2026-11-02"))
@@ -211,6 +219,17 @@ def test_a_corrected_day_reaches_over_days_that_nothing_was_told_of(operation: O
     hear(operation, "interactions", at(4, 13), ("Email", "8", "2026-11-01"), ("Email", "9", "2026-11-04"))
     assert days(operation, "Email") == {1: ("8", "8"), 4: ("9", "17")}
     assert month_of(operation, "Email").items == 17
+    assert list(rebuild(write=False)) == []
+
+
+def test_days_may_be_told_in_any_order(operation: Operation) -> None:
+    def told(*days: tuple[int, str]) -> list[tuple[str, str, str]]:
+        return [("Email", items, f"2026-11-{day:02}") for day, items in days]
+
+    hear(operation, "interactions", at(6), *told((1, "10"), (4, "7"), (5, "5"), (6, "2")))
+    hear(operation, "interactions", at(6, 13), *told((1, "11"), (5, "6"), (3, "0"), (4, "7"), (6, "2")))
+    assert days(operation, "Email") == {1: ("11", "11"), 3: ("0", "11"), 4: ("7", "18"), 5: ("6", "24"), 6: ("2", "26")}
+    assert month_of(operation, "Email").items == 26
     assert list(rebuild(write=False)) == []
 
 

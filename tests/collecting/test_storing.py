@@ -46,6 +46,19 @@ def test_an_answer_of_many_rows_is_kept_like_its_parts(operation: Operation) -> 
     assert list(rebuild(write=False)) == []
 
 
+def test_of_many_figures_those_shown_again_move_their_time_and_no_more(operation: Operation) -> None:
+    first, again = MORNING, MORNING + timedelta(minutes=5)
+    hear(operation, "interactions", first, *rows(MANY, 1))
+    before = figures(operation)
+    hear(operation, "interactions", again, *rows(MANY - 1, 1))
+    snapshots, days, months = figures(operation)
+    assert {row.pop("last_seen") for row in snapshots[:-1]} == {again}
+    assert {row.pop("as_of") for row in (*days[:-1], *months[:-1])} == {again}
+    assert (snapshots[-1]["last_seen"], days[-1]["as_of"], months[-1]["as_of"]) == (first, first, first)
+    for table, stood in zip((snapshots, days, months), before, strict=True):
+        assert table == [{k: v for k, v in row.items() if k in table[0]} for row in stood[:-1]] + stood[-1:]
+
+
 def test_names_come_through_as_they_are(operation: Operation) -> None:
     hear(operation, "interactions", MORNING, *rows(MANY, 1))
     assert list(Product.objects.order_by("description").values_list("description", flat=True)) == [
@@ -59,7 +72,7 @@ def test_an_upsert_changes_what_stands_under_the_key_and_nothing_else(operation:
     changed = [before[product] for product in sorted(before)[: storing.AT_ONCE + 1]]
     for row in changed:
         row.highest = Decimal(777)
-    storing.upsert(changed, key=("operation", "product", "day"))
+    storing.upsert(changed, key=("operation_id", "product_id", "day"))
     after = {row.product_id: row for row in DailyUsage.objects.all()}
     assert {product: row.pk for product, row in after.items()} == {product: row.pk for product, row in before.items()}
     assert {product for product, row in after.items() if row.highest == 777} == {row.product_id for row in changed}

@@ -6,15 +6,16 @@ both give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
-from typing import TypeVar
+from operator import attrgetter
 
-from usage.models import PLACES, DailyUsage, Feed, MonthlyUsage, Snapshot
+from usage.models import PLACES, Feed
 
 from . import months, storing
+from .rows import DailyRow, MonthlyRow, ProductRow, SnapshotRow
 
 NOTHING, ONE, LEAST = Decimal(0), Decimal(1), Decimal(1).scaleb(-PLACES)
 
@@ -27,52 +28,77 @@ Key = tuple[int, date]
 Gaps = Mapping[datetime, datetime]
 """When a gap of a feed began, by when it ended."""
 
-Row = TypeVar("Row", DailyUsage, MonthlyUsage)
-
 
 @dataclass
 class Fold:
-    """A feed's rows as they stand after the snapshots so far. `gaps` holds those that a snapshot may have ended."""
+    """A feed's rows as they stand after the snapshots so far, and which of them those changed.
+
+    `gaps` holds those that a snapshot may have ended, `long_polls` the ids of polls whose answers had too MANY rows.
+    """
 
     feed: Feed
-    gaps: Gaps = field(default_factory=dict)
-    days: dict[Key, DailyUsage] = field(default_factory=dict)
-    rows: dict[Key, MonthlyUsage] = field(default_factory=dict)
+    products: Mapping[int, ProductRow]
+    gaps: Gaps
+    long_polls: Collection[int]
+    days: dict[Key, DailyRow] = field(default_factory=dict)
+    rows: dict[Key, MonthlyRow] = field(default_factory=dict)
+    changed_days: dict[Key, DailyRow] = field(default_factory=dict)
+    changed_rows: dict[Key, MonthlyRow] = field(default_factory=dict)
 
-    def add(self, snapshot: Snapshot) -> list[DailyUsage]:
-        """Fold a snapshot into its day and its month, made here if need be. Returns the daily rows that it changed."""
-        product = snapshot.product
-        month = self.rows.get((product.pk, snapshot.month))
-        if month is None:
-            month = MonthlyUsage(operation_id=self.feed.operation_id, product=product, month=snapshot.month)
-            self.rows[product.pk, snapshot.month] = month
-        day = self.days.get((product.pk, snapshot.day))
-        changed = []
+    def add(self, snapshots: Iterable[SnapshotRow]) -> None:
+        """Fold the new snapshots of one poll: those of a product's month day by day, as each day's use and sum follow
+        from the day before.
+        """
+        told: dict[Key, list[SnapshotRow]] = {}
+        for snapshot in snapshots:
+            told.setdefault((snapshot.product_id, snapshot.month), []).append(snapshot)
+        for key, its_snapshots in told.items():
+            month = self.rows.get(key) or self._new_month(its_snapshots[0])
+            self.changed_rows[key] = month
+            its_snapshots.sort(key=attrgetter("day"))
+            ends = [snapshot.day.day for snapshot in its_snapshots[1:]]
+            for snapshot, end in zip(its_snapshots, [*ends, None], strict=True):
+                day = self._add(snapshot, month)
+                self._follow(month, day, end, counts_day=snapshot.counts_day)
+
+    def sum_up(self) -> None:
+        """Say what the usage of the changed months comes to, once all their days are in."""
+        for month in self.changed_rows.values():
+            if self.products[month.product_id].is_usage:
+                sum_up(month)
+
+    def _new_month(self, snapshot: SnapshotRow) -> MonthlyRow:
+        month = MonthlyRow(self.feed.operation_id, snapshot.product_id, snapshot.month, snapshot.last_seen)
+        self.rows[snapshot.product_id, snapshot.month] = month
+        return month
+
+    def _add(self, snapshot: SnapshotRow, month: MonthlyRow) -> DailyRow:
+        """Fold a snapshot into its day, made here if need be."""
+        key, is_usage = (snapshot.product_id, snapshot.day), self.products[snapshot.product_id].is_usage
+        day = self.days.get(key)
         if day is None:
-            day = self._new_day(month, snapshot.day)
-            if product.is_usage and not snapshot.counts_day:
-                changed = self._spread(snapshot, day, month)
+            day = self.days[key] = DailyRow(self.feed.operation_id, *key, snapshot.last_seen)
+            if is_usage and not snapshot.counts_day:
+                self._spread(snapshot, day, month)
         day.as_of = snapshot.last_seen
         day.highest = snapshot.items if day.highest is None else max(day.highest, snapshot.items)
         day.lowest = snapshot.items if day.lowest is None else min(day.lowest, snapshot.items)
-        if product.is_usage:
+        if is_usage:
             fold_usage(day, snapshot, month)
         else:
-            day.items = snapshot.items
+            fold_gauge(day, snapshot, month)
+        self._fold_month(month, day)
+        return day
+
+    def _fold_month(self, month: MonthlyRow, day: DailyRow) -> None:
+        self.changed_days[day.product_id, day.day] = day
         fold_month(month, day)
-        return [*changed, day, *self._following(month, day, counts_day=snapshot.counts_day)]
 
-    def _new_day(self, month: MonthlyUsage, day: date) -> DailyUsage:
-        row = DailyUsage(operation_id=self.feed.operation_id, product=month.product, day=day)
-        self.days[month.product_id, day] = row
-        return row
-
-    def _spread(self, snapshot: Snapshot, day: DailyUsage, month: MonthlyUsage) -> list[DailyUsage]:
+    def _spread(self, snapshot: SnapshotRow, day: DailyRow, month: MonthlyRow) -> None:
         """Spread over its days, by time, what the month gained in a stretch over midnight that `snapshot` ended.
 
         That is a gap, or the days on which the vendor told nothing of the product. The rest is left for `day`; all of
-        it is where an answer has so many rows that their days would be millions. Returns the daily rows before it
-        that this changed or made.
+        it is where an answer has so many rows that their days would be millions.
         """
         zone, until = self.feed.operation.zone, snapshot.first_seen
         last = last_known(month, snapshot.day)
@@ -85,35 +111,34 @@ class Fold:
             since, total = max(self.gaps.get(until, until), months.begins_at(month.month, zone)), NOTHING
             begins = since.astimezone(zone).date()
         if not is_unheard or begins >= snapshot.day:
-            return []
+            return
         gained = max(snapshot.items - total, NOTHING)
         day.is_reckoned = snapshot.items != total
-        if snapshot.first_poll.rows > MANY:
-            return []
-        changed, before = [], total
+        if snapshot.first_poll_id in self.long_polls:
+            return
+        before = total
         for number in range((snapshot.day - begins).days):
             its_day = begins + timedelta(days=number)
             end = months.begins_at(its_day + timedelta(days=1), zone)
             so_far = total + part_of(gained, min(max(end, since), until) - since, until - since)
-            row = self.days.get((snapshot.product_id, its_day))
+            key = (snapshot.product_id, its_day)
+            row = self.days.get(key)
             if row is None:
-                row = self._new_day(month, its_day)
-                row.as_of = until
+                row = self.days[key] = DailyRow(self.feed.operation_id, *key, until)
             row.items = (row.items or NOTHING) + so_far - before
             row.month_to_date = before = so_far
             row.is_reckoned = row.is_reckoned or day.is_reckoned
-            fold_month(month, row)
-            changed.append(row)
-        return changed
+            self._fold_month(month, row)
 
-    def _following(self, month: MonthlyUsage, changed: DailyUsage, *, counts_day: bool) -> list[DailyUsage]:
-        """The later days that follow a day that changed before them.
+    def _follow(self, month: MonthlyRow, changed: DailyRow, end: int | None, *, counts_day: bool) -> None:
+        """Bring the later days before `end`, or to the month's, in step with a day that changed before them.
 
-        Where rows count their own day, all later sums do; else only what the next day used, since its sum was told.
+        Where rows count their own day, all later sums follow; else only what the next day used, since its sum was told.
         """
-        later = []
-        total = changed.month_to_date or NOTHING
-        for number in range(changed.day.day + 1, len(month.to_date_by_day) + 1):
+        total = changed.month_to_date
+        if total is None:
+            return  # a gauge has no sums
+        for number in range(changed.day.day + 1, end or len(month.to_date_by_day) + 1):
             row = self.days.get((month.product_id, month.month.replace(day=number)))
             if row is None or row.items is None or row.month_to_date is None:
                 continue  # nothing was told of that day
@@ -124,14 +149,12 @@ class Fold:
                 items = row.month_to_date - total
                 is_same, row.items = row.items == items, items
             if not is_same:
-                fold_month(month, row)
-                later.append(row)
+                self._fold_month(month, row)
             if is_same or not counts_day:
                 break
-        return later
 
 
-def last_known(month: MonthlyUsage, before: date) -> date | None:
+def last_known(month: MonthlyRow, before: date) -> date | None:
     """The last day before this one of which the month has a figure."""
     for number in range(min(before.day - 1, len(month.items_by_day)), 0, -1):
         if month.items_by_day[number - 1] is not None:
@@ -146,10 +169,9 @@ def part_of(items: Decimal, part: timedelta, whole: timedelta) -> Decimal:
     return (items * (part // least) / max(whole // least, 1)).quantize(step, ROUND_DOWN)
 
 
-def fold_usage(day: DailyUsage, snapshot: Snapshot, month: MonthlyUsage) -> None:
+def fold_usage(day: DailyRow, snapshot: SnapshotRow, month: MonthlyRow) -> None:
     """What the day used is what the month gained since the day before."""
-    sums = month.to_date_by_day[: snapshot.day.day - 1]
-    before = next((Decimal(text) for text in reversed(sums) if text is not None), NOTHING)
+    before = last_sum(month.to_date_by_day[: snapshot.day.day - 1])
     if snapshot.counts_day:
         is_fallen = day.items is not None and snapshot.items < day.items
         day.items, day.month_to_date = snapshot.items, before + snapshot.items
@@ -159,38 +181,51 @@ def fold_usage(day: DailyUsage, snapshot: Snapshot, month: MonthlyUsage) -> None
     day.is_restated = day.is_restated or is_fallen
 
 
-def fold_month(month: MonthlyUsage, day: DailyUsage) -> None:
-    """All but what a month's usage comes to, which `sum_up` says once all days are in."""
-    for by_day, figure in ((month.items_by_day, day.items), (month.to_date_by_day, day.month_to_date)):
-        by_day += [None] * (day.day.day - len(by_day))  # noqa: PLW2901  in place
-        by_day[day.day.day - 1] = None if figure is None else f"{figure.normalize():f}"
-    month.as_of = day.as_of if month.as_of is None else max(month.as_of, day.as_of)  # type: ignore[redundant-expr]
+def fold_gauge(day: DailyRow, snapshot: SnapshotRow, month: MonthlyRow) -> None:
+    day.items = snapshot.items
+    if snapshot.day.day >= len(month.items_by_day):
+        month.items = snapshot.items
+    month.highest = snapshot.items if month.highest is None else max(month.highest, snapshot.items)
+    month.lowest = snapshot.items if month.lowest is None else min(month.lowest, snapshot.items)
+
+
+def fold_month(month: MonthlyRow, day: DailyRow) -> None:
+    """All but what a month comes to."""
+    month.items_by_day = with_figure(month.items_by_day, day.day.day, day.items)
+    month.to_date_by_day = with_figure(month.to_date_by_day, day.day.day, day.month_to_date)
+    month.as_of = max(month.as_of, day.as_of)
     month.is_restated = month.is_restated or day.is_restated
     if day.is_reckoned and day.day.day not in month.reckoned_days:
         month.reckoned_days = sorted([*month.reckoned_days, day.day.day])
-    if not month.product.is_usage:
-        month.items = Decimal(month.items_by_day[-1])
-        month.highest = max(day.highest, month.highest or day.highest)
-        month.lowest = min(day.lowest, day.lowest if month.lowest is None else month.lowest)
 
 
-def sum_up(months: Iterable[MonthlyUsage]) -> None:
-    for month in months:
-        if month.product.is_usage:
-            month.items = Decimal(month.to_date_by_day[-1])
-            whole = items_of_whole_days(month)
-            month.highest, month.lowest = max(whole, default=None), min(whole, default=None)
+def with_figure(by_day: Sequence[str | None], number: int, figure: Decimal | None) -> list[str | None]:
+    """A month's list with the figure of a day in its place."""
+    longer = [*by_day, *[None] * (number - len(by_day))]
+    longer[number - 1] = None if figure is None else f"{figure.normalize():f}"
+    return longer
 
 
-def items_of_whole_days(month: MonthlyUsage) -> list[Decimal]:
+def last_sum(to_date_by_day: Sequence[str | None]) -> Decimal:
+    return next((Decimal(text) for text in reversed(to_date_by_day) if text is not None), NOTHING)
+
+
+def sum_up(month: MonthlyRow) -> None:
+    """What a month's usage comes to."""
+    whole = items_of_whole_days(month)
+    month.items = last_sum(month.to_date_by_day)
+    month.highest, month.lowest = max(whole, default=None), min(whole, default=None)
+
+
+def items_of_whole_days(month: MonthlyRow) -> list[Decimal]:
     """What the days used that are known, not reckoned, and over: the last one shown is, once it is the month's last."""
-    days = dict(enumerate(month.items_by_day, start=1))
-    if month.month + timedelta(days=len(days)) != months.next_month(month.month):
-        del days[len(days)]
-    return [Decimal(text) for day, text in days.items() if text is not None and day not in month.reckoned_days]
+    shown = len(month.items_by_day)
+    is_over = (month.month + timedelta(days=shown)).day == 1
+    days = enumerate(month.items_by_day[: shown if is_over else -1], start=1)
+    return [Decimal(text) for day, text in days if text is not None and day not in month.reckoned_days]
 
 
-def write(rows: Iterable[Row], *, date_field: str) -> None:
+def write(days: Iterable[DailyRow], rows: Iterable[MonthlyRow]) -> None:
     """Insert or update by operation, product and date."""
-    unique = {(row.product_id, getattr(row, date_field)): row for row in rows}
-    storing.upsert(list(unique.values()), key=("operation", "product", date_field))
+    storing.upsert(list(days), key=("operation_id", "product_id", "day"))
+    storing.upsert(list(rows), key=("operation_id", "product_id", "month"))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from datetime import date
+from itertools import groupby
+from operator import attrgetter
+from typing import TypeVar
 
 from django.db import transaction
 from django.db.models import Count
 
 from usage.models import DailyUsage, Feed, Gap, MonthlyUsage, Product
 
-from . import folding, months
-from .folding import Fold, Key, Row
+from . import folding, months, storing
+from .folding import MANY, Fold, Key
+from .rows import OF_FEED, DailyRow, MonthlyRow, ProductRow, SnapshotRow
+
+Row = TypeVar("Row", DailyRow, MonthlyRow)
 
 SEALED = ("state", "closed_at", "gaps", "gap_seconds", "closed_name", "closed_kind", "closed_licensed_by_id")
 """What a closed month holds that its snapshots don't tell."""
@@ -60,53 +66,65 @@ def recount(feed: Feed) -> None:
 
 
 def _rebuild_month(feed: Feed, month: date, *, write: bool) -> list[Difference]:
-    rows = {"operation": feed.operation_id, "product__api": feed.api}
-    stand_months = {(row.product_id, row.month): row for row in MonthlyUsage.objects.filter(**rows, month=month)}
-    stand_days = {
-        (row.product_id, row.day): row
-        for row in DailyUsage.objects.filter(**rows, day__gte=month, day__lt=months.next_month(month))
-    }
-    closed_at = next((row.closed_at for row in stand_months.values() if row.closed_at), None)
-    fold = Fold(feed, dict(Gap.objects.filter(feed=feed).values_list("ended_at", "began_at")))
-    for snapshot in (
-        feed.snapshots.filter(month=month).order_by("first_seen", "pk").select_related("product", "first_poll")
-    ):
-        stands = stand_months.get((snapshot.product_id, month))
-        if stands and stands.closed_kind:
-            snapshot.product.kind = stands.closed_kind
-        if not (closed_at and snapshot.first_seen > closed_at):
-            fold.add(snapshot)
-    folding.sum_up(fold.rows.values())
+    of_feed = (feed.operation_id, feed.api, month)
+    found_months = storing.select(MonthlyRow, f"{OF_FEED} AND month = %s", *of_feed)
+    found_days = storing.select(DailyRow, f"{OF_FEED} AND day >= %s AND day < %s", *of_feed, months.next_month(month))
+    stand_months = {(row.product_id, row.month): row for row in found_months}
+    stand_days = {(row.product_id, row.day): row for row in found_days}
+    fold = _fold(feed, month, stand_months)
+    gaps = months.gaps_of(feed, month)
     for product_and_month, row in fold.rows.items():
         stands = stand_months.get(product_and_month)
-        if stands and stands.closed_at:
+        if stands and stands.is_closed:
             for column in SEALED:
                 setattr(row, column, getattr(stands, column))
         else:
             row.state = stands.state if stands else row.state
-            row.gaps = months.gaps_of(feed, month)
-            row.gap_seconds = months.seconds_of(row.gaps)
+            row.gaps, row.gap_seconds = gaps, months.seconds_of(gaps)
     known = {key: row for key, row in stand_months.items() if row.items_by_day or not row.is_closed}
-    differences = [*_compare(DailyUsage, stand_days, fold.days), *_compare(MonthlyUsage, known, fold.rows)]
+    differences = [*_compare(stand_days, fold.days), *_compare(known, fold.rows)]
     if write and differences:
         sealed = {product for (product, _), row in stand_months.items() if row.is_closed}
-        _replace(stand_days, fold.days, sealed, date_field="day")
-        _replace(stand_months, fold.rows, sealed, date_field="month")
+        _remove(DailyUsage, feed, stand_days.keys() - fold.days, sealed)
+        _remove(MonthlyUsage, feed, stand_months.keys() - fold.rows, sealed)
+        folding.write(_but(sealed, fold.days), _but(sealed, fold.rows))
     return differences
 
 
-def _compare(model: type[Row], stand: Mapping[Key, Row], should: Mapping[Key, Row]) -> Iterator[Difference]:
+def _fold(feed: Feed, month: date, stand: Mapping[Key, MonthlyRow]) -> Fold:
+    """A month's rows from nothing: all that was told of it, until it closed if it did."""
+    products = {product.id: product for product in storing.select(ProductRow, "api = %s", feed.api)}
+    for (product, _), row in stand.items():
+        if row.closed_kind:
+            products[product].kind = row.closed_kind
+    long_polls = feed.polls.filter(rows__gt=MANY).values_list("pk", flat=True)
+    gaps = Gap.objects.filter(feed=feed).values_list("ended_at", "began_at")
+    closed_at = next((row.closed_at for row in stand.values() if row.closed_at), None)
+    fold = Fold(feed, products, dict(gaps), set(long_polls))
+    told = storing.select(SnapshotRow, "feed_id = %s AND month = %s ORDER BY first_seen, id", feed.pk, month)
+    for first_seen, snapshots in groupby(told, key=attrgetter("first_seen")):
+        if closed_at is None or first_seen <= closed_at:
+            fold.add(snapshots)
+    fold.sum_up()
+    return fold
+
+
+def _compare(stand: Mapping[Key, Row], should: Mapping[Key, Row]) -> Iterator[Difference]:
     for key in sorted({*stand, *should}):
         was, is_now = stand.get(key), should.get(key)
-        for field in model._meta.concrete_fields:
-            before, after = (getattr(row, field.attname, None) for row in (was, is_now))
-            if not field.primary_key and before != after:
-                yield Difference(f"{model.__name__}.{field.name}", str(was or is_now), before, after)
+        if row := was or is_now:
+            for column in (field.name for field in fields(row)):
+                before, after = getattr(was, column, None), getattr(is_now, column, None)
+                if before != after:
+                    yield Difference(f"{row.model.__name__}.{column}", f"{key[0]} · {key[1]}", before, after)
 
 
-def _replace(stand: Mapping[Key, Row], should: Mapping[Key, Row], sealed: set[int], *, date_field: str) -> None:
-    for key, row in stand.items():
-        if key not in should and key[0] not in sealed:
-            row.delete()
-    rows = [row for (product, _), row in should.items() if product not in sealed]
-    folding.write(rows, date_field=date_field)
+def _remove(model: type[DailyUsage | MonthlyUsage], feed: Feed, keys: Iterable[Key], sealed: set[int]) -> None:
+    date_column = "day" if model is DailyUsage else "month"
+    for product, day in keys:
+        if product not in sealed:
+            model.objects.filter(operation=feed.operation_id, product=product, **{date_column: day}).delete()
+
+
+def _but(sealed: set[int], rows: Mapping[Key, Row]) -> Iterator[Row]:
+    return (row for (product, _), row in rows.items() if product not in sealed)

@@ -5,10 +5,11 @@ An answer that can't be told to be of the old month or the new one is held, and 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -19,7 +20,6 @@ from usage.models import (
     GOOD,
     Answer,
     Correction,
-    DailyUsage,
     Feed,
     MonthlyUsage,
     Operation,
@@ -33,32 +33,33 @@ from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.client import Reply
 from usage.wolkvox.errors import AnswerRefused
 
-from . import months, storing, turns
-from .folding import NOTHING, Fold, Gaps, Key, last_known, sum_up, write
+from . import folding, months, snapshots, storing, turns
+from .folding import MANY, NOTHING, Fold, Gaps, Key, last_known
+from .rows import OF_FEED, DailyRow, Figure, MonthlyRow, ProductRow, SnapshotRow
 from .turns import Figures, Side, Turn
 
 SUMMARY_ROWS = {"TOTAL", "TOTALES", "SUBTOTAL", "GRAND TOTAL", "TOTAL GENERAL"}
-OF_FEED = "operation_id = %s AND product_id IN (SELECT id FROM usage_product WHERE api = %s)"
-"""Of which daily and monthly rows a feed tells."""
-
 CLOCKS_DIFFER = timedelta(hours=1)
 """More than this between the vendor's clock and ours is an error of one of them, and ours is watched."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A reading in its place: whose, of which day, and whether it counts that day alone or the month so far."""
-
-    product: Product
-    day: date
-    items: Decimal
-    counts_day: bool
-    vendor_date: str
 
 
 # A poll
 
 
+@contextmanager
+def collecting_no_garbage() -> Iterator[None]:
+    """Python looks for garbage whenever there are some more objects: of 60,000 rows, that took a third of the time.
+
+    Where another thread ends first, it looks again a little sooner.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@collecting_no_garbage()
 def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
     """Keep a good answer and all that follows from it. To be called inside the poll's transaction.
 
@@ -66,9 +67,8 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
     """
     clock = clock_of(reply)
     products = products_of(feed, readings)
-    usage = usage_of(readings, products)
-    is_undated = any(reading.month is None for reading in readings)
-    turn = turns.turn_of(feed, usage, clock) if is_undated and not is_day_by_day(readings) else None
+    is_undated = any(reading.month is None for reading in readings) and not is_day_by_day(readings)
+    turn = turns.turn_of(feed, usage_of(readings, products), clock) if is_undated else None
     figures = place(feed, readings, products, clock=clock, turn=turn)
     poll = Poll(
         feed=feed,
@@ -89,7 +89,7 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
         feed.save(update_fields=["held_since"])
         return poll
     if feed.held_since:
-        settle(feed, usage, min(figure.day for figure in figures) if figures else None)
+        settle(feed, usage_of(readings, products), min(figure.day for figure in figures) if figures else None)
     keep(feed, poll, figures)
     return poll
 
@@ -130,25 +130,22 @@ def keep(feed: Feed, poll: Poll, figures: Sequence[Figure]) -> None:
     """Snapshots of an answer's figures, and what follows from them. What is told of a closed month corrects it."""
     seen_at = seen_next(feed, figures, poll.started_at)
     gap = months.note_gap(feed, seen_at)
-    rows = months_before(feed, figures)
-    learn_reset(feed, poll, figures, rows)
-    sealed = {key: row for key, row in rows.items() if row.is_closed}
-    again, new = keep_snapshots(feed, poll, figures, seen_at, sealed)
-    follow(
-        feed,
-        [snapshot for snapshot in (*again, *new) if (snapshot.product_id, snapshot.month) not in sealed],
-        rows,
-        {gap.ended_at: gap.began_at} if gap else {},
-    )
-    latest = {(snapshot.product_id, snapshot.month): snapshot for snapshot in sorted(new, key=attrgetter("day"))}
-    for key in latest.keys() & sealed.keys():
-        correct(sealed[key], latest[key])
+    again, changed = snapshots.compare(figures, snapshots.shown_last(feed))
+    if again:
+        snapshots.show_again(feed, again, seen_at)
+    if changed:
+        rows = months_before(feed, figures)
+        learn_reset(feed, poll, figures, rows)
+        new = [snapshots.new_snapshot(poll, figure, seen_at) for figure in changed]
+        storing.insert(new)
+        follow(poll, figures, new, rows, {gap.ended_at: gap.began_at} if gap else {})
+        correct_closed(figures, new, rows)
     feed.last_good_poll_at = seen_at
 
 
 def seen_next(feed: Feed, figures: Sequence[Figure], at: datetime) -> datetime:
     """When an answer was seen: `at`, but after all that was heard and closed before it, whatever clocks say."""
-    told = {months.first_of(figure.day) for figure in figures}
+    told = {figure.month for figure in figures}
     before = feed.last_good_poll_at
     if any(month < months.first_of(at.astimezone(feed.operation.zone).date()) for month in told):
         rows = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api, month__in=told)
@@ -179,24 +176,22 @@ def note_name(operation: Operation, readings: Sequence[Reading]) -> None:
 
 
 def place(
-    feed: Feed, readings: Sequence[Reading], products: Mapping[str, Product], *, clock: datetime, turn: Turn | None
+    feed: Feed, readings: Sequence[Reading], products: Mapping[str, ProductRow], *, clock: datetime, turn: Turn | None
 ) -> list[Figure]:
     """The figures of an answer that was given at `clock`, without those of summary rows."""
     counts_day = feed.counts == Feed.Counts.DAY or is_day_by_day(readings)
     today = months.Today.at(clock, feed.operation.zone)
     undated = turn.day(today.day) if turn else today.day
-    figures = [
-        Figure(
-            product=(product := products[reading.description]),
-            day=today.of(reading) or undated,
-            items=reading.items,
-            counts_day=product.is_usage and counts_day,
-            vendor_date=reading.date,
-        )
-        for reading in readings
-        if products[reading.description].is_counted
-    ]
-    if len({(figure.product.pk, figure.day) for figure in figures}) < len(figures):
+    days: dict[str, date] = {}
+    figures = []
+    for reading in readings:
+        product = products[reading.description]
+        if not product.is_counted:
+            continue
+        day = days.get(reading.date) or days.setdefault(reading.date, today.of(reading) or undated)
+        counts = counts_day and product.is_usage
+        figures.append(Figure(product, months.first_of(day), day, reading.items, counts, reading.date))
+    if len({(figure.product.id, figure.day) for figure in figures}) < len(figures):
         raise AnswerRefused("Two rows speak of the same product and day.")
     return figures
 
@@ -207,15 +202,15 @@ def is_day_by_day(readings: Sequence[Reading]) -> bool:
     return any(dates.setdefault(reading.description, reading.date) != reading.date for reading in readings)
 
 
-def usage_of(readings: Sequence[Reading], products: Mapping[str, Product]) -> Figures:
+def usage_of(readings: Sequence[Reading], products: Mapping[str, ProductRow]) -> Figures:
     return {
-        product.pk: reading.items
+        product.id: reading.items
         for reading in readings
         if (product := products[reading.description]).is_usage and product.is_counted
     }
 
 
-def products_of(feed: Feed, readings: Sequence[Reading]) -> dict[str, Product]:
+def products_of(feed: Feed, readings: Sequence[Reading]) -> dict[str, ProductRow]:
     """The products that an answer names, by description; the new ones are made."""
     known = known_products(feed.api)
     new = {reading.description: reading for reading in readings if reading.description not in known}
@@ -229,17 +224,18 @@ def products_of(feed: Feed, readings: Sequence[Reading]) -> dict[str, Product]:
     return known
 
 
-def known_products(api: str) -> dict[str, Product]:
-    return {product.description: product for product in storing.select(Product, "api = %s", api)}
+def known_products(api: str) -> dict[str, ProductRow]:
+    return {product.description: product for product in storing.select(ProductRow, "api = %s", api)}
 
 
-def new_product(feed: Feed, reading: Reading) -> Product:
-    return Product(
+def new_product(feed: Feed, reading: Reading) -> ProductRow:
+    return ProductRow(
+        id=0,
         api=feed.api,
         description=reading.description,
         name=reading.description,
         unit="seconds" if reading.is_duration else feed.about.unit,
-        kind=feed.about.kind,
+        kind=feed.about.kind.value,
         is_duration=reading.is_duration,
         is_counted=reading.description.upper() not in SUMMARY_ROWS,
     )
@@ -254,87 +250,34 @@ def link_licences(feed: Feed) -> None:
                 Product.objects.filter(api=api.name, licensed_by=None).update(licensed_by=licences[0])
 
 
-# Snapshots
-
-
-def keep_snapshots(
-    feed: Feed, poll: Poll, figures: Sequence[Figure], seen_at: datetime, sealed: Mapping[Key, MonthlyUsage]
-) -> tuple[list[Snapshot], list[Snapshot]]:
-    """Those whose figure is shown again, and a new one for each figure that differs from the one shown before.
-
-    One that a closed month stands on is never moved: what is seen after the closing stands beside it.
-    """
-    shown_last: list[Snapshot] = []
-    if feed.last_good_poll_at:
-        shown_last = storing.select(Snapshot, "feed_id = %s AND last_seen = %s", feed.pk, feed.last_good_poll_at)
-    shown = {(snapshot.product_id, snapshot.day): snapshot for snapshot in shown_last}
-    again, new = [], []
-    for figure in figures:
-        month = months.first_of(figure.day)
-        closed = sealed.get((figure.product.pk, month))
-        before = shown.get((figure.product.pk, figure.day))
-        if (
-            before
-            and (before.items, before.counts_day) == (figure.items, figure.counts_day)
-            and not (closed and closed.closed_at and before.first_seen <= closed.closed_at)
-        ):
-            before.last_seen, before.product = seen_at, figure.product
-            again.append(before)
-            continue
-        new.append(
-            Snapshot(
-                feed=feed,
-                product=figure.product,
-                month=month,
-                day=figure.day,
-                counts_day=figure.counts_day,
-                items=figure.items,
-                vendor_date=figure.vendor_date,
-                first_seen=seen_at,
-                last_seen=seen_at,
-                first_poll=poll,
-            )
-        )
-    for batch in storing.batches(again):
-        Snapshot.objects.filter(pk__in=[snapshot.pk for snapshot in batch]).update(last_seen=seen_at)
-    storing.insert(new)
-    return again, new
-
-
 # Daily and monthly usage
 
 
-def months_before(feed: Feed, figures: Sequence[Figure]) -> dict[Key, MonthlyUsage]:
+def months_before(feed: Feed, figures: Sequence[Figure]) -> dict[Key, MonthlyRow]:
     """The rows of the months that an answer tells of, of its products; of a closed month, a row for each of them."""
-    products = {figure.product.pk: figure.product for figure in figures}
-    known, closed = {}, {}
-    told = {months.first_of(day) for day in {figure.day for figure in figures}}
-    if not told:
-        return {}
-    for row in storing.select(
-        MonthlyUsage,
+    told = {figure.month for figure in figures}
+    rows = storing.select(
+        MonthlyRow,
         f"{OF_FEED} AND month IN ({', '.join(['%s'] * len(told))})",
         feed.operation_id,
         feed.api,
         *told,
-    ):
-        if row.is_closed:
-            closed[row.month] = row
-        if product := products.get(row.product_id):
-            row.product = product
-            known[row.product_id, row.month] = row
-    for figure in figures:
-        key = (figure.product.pk, months.first_of(figure.day))
-        if key not in known and key[1] in closed:
-            known[key] = unknown_at_closing(figure.product, closed[key[1]])
+    )
+    products = {figure.product.id for figure in figures}
+    known = {(row.product_id, row.month): row for row in rows if row.product_id in products}
+    if closed := {row.month: row for row in rows if row.is_closed}:
+        for figure in figures:
+            key = figure.product.id, figure.month
+            if key not in known and figure.month in closed:
+                known[key] = unknown_at_closing(figure.product, closed[figure.month])
     return known
 
 
-def unknown_at_closing(product: Product, other: MonthlyUsage) -> MonthlyUsage:
+def unknown_at_closing(product: ProductRow, other: MonthlyRow) -> MonthlyRow:
     """What a closed month holds of a product that is told of only now: nothing, as of when its feed was last heard."""
-    return MonthlyUsage(
+    return MonthlyRow(
         operation_id=other.operation_id,
-        product=product,
+        product_id=product.id,
         month=other.month,
         items=NOTHING,
         as_of=other.as_of,
@@ -348,42 +291,67 @@ def unknown_at_closing(product: Product, other: MonthlyUsage) -> MonthlyUsage:
     )
 
 
-def follow(feed: Feed, snapshots: Sequence[Snapshot], rows: dict[Key, MonthlyUsage], gaps: Gaps) -> None:
-    """Bring the daily and monthly rows in step with a poll's snapshots, none of which is of a closed month.
+def follow(
+    poll: Poll, figures: Sequence[Figure], new: Sequence[SnapshotRow], rows: dict[Key, MonthlyRow], gaps: Gaps
+) -> None:
+    """Bring the daily and monthly rows of months that aren't closed in step with a poll's new snapshots.
 
     `gaps` holds the one that the poll ended, if it ended one.
     """
-    if not snapshots:
+    sealed = sealed_in(rows)
+    figures = [figure for figure in figures if (figure.product.id, figure.month) not in sealed]
+    new = [snapshot for snapshot in new if (snapshot.product_id, snapshot.month) not in sealed]
+    if not new:
         return
+    fold = Fold(
+        poll.feed,
+        products={figure.product.id: figure.product for figure in figures},
+        gaps=gaps,
+        long_polls={poll.pk} if poll.rows > MANY else (),
+        days=days_before(poll.feed, new, rows),
+        rows=rows,
+    )
     known = set(rows)
-    fold = Fold(feed, gaps, days_before(feed, snapshots, rows), rows)
-    turns.watch(feed, snapshots, rows, fold.days)
-    changed = [row for snapshot in snapshots for row in fold.add(snapshot)]
-    touched = {(snapshot.product_id, snapshot.month) for snapshot in snapshots}
-    for month in {month for _, month in touched - known}:
-        month_gaps = months.gaps_of(feed, month)
-        for key in touched - known:
-            if key[1] == month:
-                rows[key].gaps, rows[key].gap_seconds = month_gaps, months.seconds_of(month_gaps)
-    sum_up(rows[key] for key in touched)
-    write(changed, date_field="day")
-    write([rows[key] for key in touched], date_field="month")
+    turns.watch(poll.feed, figures, new[0].first_seen, rows, fold.days)
+    fold.add(new)
+    fold.sum_up()
+    begun = fold.changed_rows.keys() - known
+    gaps_of_months = {month: months.gaps_of(poll.feed, month) for month in {month for _, month in begun}}
+    for key in begun:
+        row = rows[key]
+        row.gaps = gaps_of_months[row.month]
+        row.gap_seconds = months.seconds_of(row.gaps)
+    folding.write(fold.changed_days.values(), fold.changed_rows.values())
 
 
-def days_before(feed: Feed, snapshots: Sequence[Snapshot], rows: Mapping[Key, MonthlyUsage]) -> dict[Key, DailyUsage]:
+def sealed_in(rows: Mapping[Key, MonthlyRow]) -> set[Key]:
+    return {key for key, row in rows.items() if row.is_closed}
+
+
+def days_before(feed: Feed, new: Sequence[SnapshotRow], rows: Mapping[Key, MonthlyRow]) -> dict[Key, DailyRow]:
     """The daily rows from the last day that is known before the snapshots on: what their use is counted from."""
     earliest = min(
         ((row := rows.get((snapshot.product_id, snapshot.month))) and last_known(row, snapshot.day)) or snapshot.day
-        for snapshot in snapshots
+        for snapshot in new
     )
-    found = storing.select(DailyUsage, f"{OF_FEED} AND day >= %s", feed.operation_id, feed.api, earliest)
+    found = storing.select(DailyRow, f"{OF_FEED} AND day >= %s", feed.operation_id, feed.api, earliest)
     return {(row.product_id, row.day): row for row in found}
 
 
 # What is told of a closed month, and of the vendor's ways
 
 
-def correct(closed: MonthlyUsage, snapshot: Snapshot) -> None:
+def correct_closed(figures: Sequence[Figure], new: Sequence[SnapshotRow], rows: Mapping[Key, MonthlyRow]) -> None:
+    """Hold what was told last of each closed month against what it closed with."""
+    sealed = sealed_in(rows)
+    told = [snapshot for snapshot in new if (snapshot.product_id, snapshot.month) in sealed]
+    latest = {(snapshot.product_id, snapshot.month): snapshot for snapshot in sorted(told, key=attrgetter("day"))}
+    usage = {figure.product.id for figure in figures if figure.product.is_usage}
+    for key, snapshot in latest.items():
+        correct(rows[key], snapshot, is_usage=snapshot.product_id in usage)
+
+
+def correct(closed: MonthlyRow, snapshot: SnapshotRow, *, is_usage: bool) -> None:
     """Keep what a closed month's figure would be by later news, where that is another one than before."""
     items = snapshot.items
     if snapshot.counts_day:
@@ -395,20 +363,22 @@ def correct(closed: MonthlyUsage, snapshot: Snapshot) -> None:
         items = sum((Decimal(text) for text in days.values() if text is not None), NOTHING)
     elif (last_day := last_known(closed, months.next_month(closed.month))) and snapshot.day < last_day:
         return
-    if not closed.pk:
-        if items == NOTHING or not snapshot.product.is_usage:
+    stands = MonthlyUsage.objects.filter(operation=closed.operation_id, product=closed.product_id, month=closed.month)
+    if not stands.exists():
+        if items == NOTHING or not is_usage:
             return  # of a gauge, nothing is not zero: it stays unknown
-        closed.save()
-    last = closed.corrections.last()
-    if items != (last.items if last else closed.items):
-        Correction.objects.create(usage=closed, poll=snapshot.first_poll, items=items, seen_at=snapshot.first_seen)
+        storing.insert([closed])
+    usage = stands.get()
+    last = usage.corrections.last()
+    if items != (last.items if last else usage.items):
+        Correction.objects.create(usage=usage, poll_id=snapshot.first_poll_id, items=items, seen_at=snapshot.first_seen)
 
 
-def learn_reset(feed: Feed, poll: Poll, figures: Sequence[Figure], rows: Mapping[Key, MonthlyUsage]) -> None:
+def learn_reset(feed: Feed, poll: Poll, figures: Sequence[Figure], rows: Mapping[Key, MonthlyRow]) -> None:
     """The first figures of a month tell when the vendor begins its months, where the month before was heard too."""
     if not feed.last_good_poll_at or not any(figure.product.is_usage for figure in figures):
         return
-    for month in {months.first_of(day) for day in {figure.day for figure in figures}} - {month for _, month in rows}:
+    for month in {figure.month for figure in figures} - {month for _, month in rows}:
         before = months.first_of(month - timedelta(days=1))
         stands = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api)
         if stands.filter(month=before).exists() and not stands.filter(month=month).exists():

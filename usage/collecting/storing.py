@@ -1,16 +1,18 @@
 """Rows into the database and out of it, few or many: plain SQL, since the ORM takes five to ten times as long.
 
-The columns are a model's own, and so is what a database makes of their values.
+A row is an instance of a model, or of a dataclass of `rows` that names some of a model's columns. What a database makes
+of a column's values is the model's to say.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from django.db import connection
 from django.db.models import Field, JSONField, Model
@@ -18,59 +20,79 @@ from django.db.models import Field, JSONField, Model
 AT_ONCE = 50
 """Rows in a statement: with 17 columns each, within the 999 parameters that every SQLite takes."""
 
-Item = TypeVar("Item")
-Row = TypeVar("Row", bound=Model)
-Other = TypeVar("Other", bound=Model)
+Row = TypeVar("Row")
+Other = TypeVar("Other")
+Column: TypeAlias = "Field[Any, Any]"
+
+# Kinds of rows
+
+
+class _Table:
+    """Where the rows of a kind are stored, and which columns they hold."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        model: type[Model] = kind if issubclass(kind, Model) else kind.model
+        meta = model._meta
+        if issubclass(kind, Model):
+            self.fields = list(meta.concrete_fields)
+        else:
+            self.fields = [cast("Column", meta.get_field(field.name)) for field in dataclasses.fields(kind)]
+        self.name = meta.db_table
+        self.stored = [field for field in self.fields if not field.primary_key]
+        self.attributes = [field.attname for field in self.fields]
+        self.qualified = ", ".join(f"{self.name}.{field.column}" for field in self.fields)
+
+
+_tables: dict[type[Any], _Table] = {}
+
+
+def _table_of(kind: type[Any]) -> _Table:
+    if kind not in _tables:
+        _tables[kind] = _Table(kind)
+    return _tables[kind]
+
 
 # Out of the database
 
 
-def select(model: type[Row], where: str, *values: object) -> list[Row]:
-    """The rows of a model for which `where` holds."""
-    made, table = _maker(model), model._meta.db_table
-    return [made(row) for row in _selected(_qualified(model), f"{table} WHERE {where}", values)]
+def select(kind: type[Row], where: str, *values: object) -> list[Row]:
+    """The rows of a kind for which `where` holds."""
+    table = _table_of(kind)
+    return list(_made(kind, _selected(table.qualified, f"{table.name} WHERE {where}", values)))
 
 
-def select_with(model: type[Row], other: type[Other], rest: str, *values: object) -> list[tuple[Row, Other]]:
-    """Pairs of rows of two models: `rest` of the statement begins with their tables."""
-    columns, width = f"{_qualified(model)}, {_qualified(other)}", len(model._meta.concrete_fields)
-    made, made_other = _maker(model), _maker(other)
-    return [(made(row[:width]), made_other(row[width:])) for row in _selected(columns, rest, values)]
+def select_with(kind: type[Row], other: type[Other], rest: str, *values: object) -> list[tuple[Row, Other]]:
+    """Pairs of rows of two kinds: `rest` of the statement begins with their tables."""
+    table, beside = _table_of(kind), _table_of(other)
+    found, width = _selected(f"{table.qualified}, {beside.qualified}", rest, values), len(table.fields)
+    return list(zip(_made(kind, found[:width]), _made(other, found[width:]), strict=True))
 
 
-def _selected(columns: str, rest: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+def _selected(columns: str, rest: str, values: Sequence[object]) -> list[Any]:
+    """What was found, column by column."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {columns} FROM {rest}", [_taken(value) for value in values])
-        return list(cursor.fetchall())
+        return list(zip(*cursor.fetchall(), strict=True))
 
 
-def _maker(model: type[Row]) -> Callable[[Sequence[Any]], Row]:
-    """What makes an instance of a row as it comes. It is for one statement: a connection is its thread's."""
-    alias, names, conversions = connection.alias, _attributes(model), _conversions(model, connection.vendor)
-
-    def made(row: Sequence[Any]) -> Row:
-        values = list(row)
-        for index, column, convert in conversions:
-            values[index] = convert(values[index], column, connection)
-        return model.from_db(alias, names, values)
-
-    return made
-
-
-@cache
-def _qualified(model: type[Model]) -> str:
-    return ", ".join(f"{model._meta.db_table}.{field.column}" for field in model._meta.concrete_fields)
+def _made(kind: type[Row], columns: list[Any]) -> Iterator[Row]:
+    """Each value is converted once: rows with equal lists share one, which is replaced, never changed in place."""
+    table = _table_of(kind)
+    if not columns:
+        return iter(())
+    for index, column, convert in _conversions(table, connection.vendor):
+        converted = {value: convert(value, column, connection) for value in set(columns[index])}
+        columns[index] = [converted[value] for value in columns[index]]
+    if issubclass(kind, Model):
+        alias = connection.alias
+        return (kind.from_db(alias, table.attributes, row) for row in zip(*columns, strict=True))
+    return map(kind, *columns)
 
 
 @cache
-def _attributes(model: type[Model]) -> list[str]:
-    return [field.attname for field in model._meta.concrete_fields]
-
-
-@cache
-def _conversions(model: type[Model], vendor: str) -> list[tuple[int, Any, Callable[..., Any]]]:
+def _conversions(table: _Table, vendor: str) -> list[tuple[int, Any, Callable[..., Any]]]:
     """Of each column whose values aren't Python's own as they come from that database: its place, itself, and how."""
-    columns = [field.get_col(model._meta.db_table) for field in model._meta.concrete_fields]
+    columns = [field.get_col(table.name) for field in table.fields]
     return [
         (index, column, convert)
         for index, column in enumerate(columns)
@@ -82,7 +104,22 @@ def _taken(value: Any) -> Any:
     """A value as the database takes it in a statement."""
     if isinstance(value, datetime):
         return connection.ops.adapt_datetimefield_value(value)
+    if isinstance(value, list) and connection.vendor != "postgresql":
+        return json.dumps(value, default=str)
     return connection.ops.adapt_datefield_value(value) if isinstance(value, date) else value
+
+
+def is_one_of(column: str) -> str:
+    """The condition that a column's value is in a list, however long, which is given as one value."""
+    return (
+        f"{column} = ANY(%s)" if connection.vendor == "postgresql" else f"{column} IN (SELECT value FROM json_each(%s))"
+    )
+
+
+def is_found(column: str, sought: str, rest: str) -> str:
+    """The condition that a column's value is among those that a query finds, which is done once and first."""
+    found = f"SELECT {sought} FROM {rest}"
+    return f"{column} = ANY(ARRAY({found}))" if connection.vendor == "postgresql" else f"{column} IN ({found})"
 
 
 # Into it
@@ -93,7 +130,7 @@ def update(model: type[Model], assignments: Mapping[str, object], where: str, *v
     settings = ", ".join(assignments)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {model._meta.db_table} SET {settings} WHERE {where}",
+            f"UPDATE {_table_of(model).name} SET {settings} WHERE {where}",
             [_taken(value) for value in (*assignments.values(), *values)],
         )
         return int(cursor.rowcount)
@@ -109,21 +146,21 @@ def insert_one(row: Model) -> None:
     row.pk = _inserted(row, "")
 
 
-def insert(rows: Sequence[Model]) -> None:
-    """Insert rows of one model, in their order, without setting their ids."""
+def insert(rows: Sequence[object]) -> None:
+    """Insert rows of one kind, in their order, without setting their ids."""
     _store(rows, "")
 
 
-def insert_new(rows: Sequence[Model], *, key: Sequence[str]) -> None:
+def insert_new(rows: Sequence[object], *, key: Sequence[str]) -> None:
     """Insert those that don't stand already under their key."""
-    _store(rows, f"ON CONFLICT ({_columns(_fields(rows, key))}) DO NOTHING")
+    _store(rows, f"ON CONFLICT ({', '.join(key)}) DO NOTHING")
 
 
-def upsert(rows: Sequence[Model], *, key: Sequence[str]) -> None:
-    """Insert rows of one model, or update those that stand under the same key. Their ids play no part."""
-    changing = [field for field in _fields(rows) if field.name not in key]
-    settings = ", ".join(f"{field.column} = excluded.{field.column}" for field in changing)
-    _store(rows, f"ON CONFLICT ({_columns(_fields(rows, key))}) DO UPDATE SET {settings}")
+def upsert(rows: Sequence[object], *, key: Sequence[str]) -> None:
+    """Insert rows of one kind, or update those that stand under the same key. Their ids play no part."""
+    changing = [field.column for row in rows[:1] for field in _table_of(type(row)).stored if field.column not in key]
+    settings = ", ".join(f"{column} = excluded.{column}" for column in changing)
+    _store(rows, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {settings}")
 
 
 def identified(row: Model, *, key: str) -> int:
@@ -132,71 +169,62 @@ def identified(row: Model, *, key: str) -> int:
 
 
 def _inserted(row: Model, on_conflict: str) -> int:
-    fields = _fields([row])
-    places = ", ".join(["%s"] * len(fields))
+    table = _table_of(type(row))
+    places = ", ".join(["%s"] * len(table.stored))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {row._meta.db_table} ({_columns(fields)}) VALUES ({places}) {on_conflict} RETURNING id",
-            *_values(fields, [row]),
+            f"INSERT INTO {table.name} ({_columns(table)}) VALUES ({places}) {on_conflict} RETURNING id",
+            *_values(table, [row]),
         )
         return int(cursor.fetchone()[0])
 
 
-def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    for start in range(0, len(items), AT_ONCE):
-        yield items[start : start + AT_ONCE]
-
-
-def _store(rows: Sequence[Model], on_conflict: str) -> None:
+def _store(rows: Sequence[object], on_conflict: str) -> None:
     if not rows:
         return
-    table, fields = rows[0]._meta.db_table, _fields(rows)
+    table = _table_of(type(rows[0]))
     if connection.vendor == "postgresql" and len(rows) > AT_ONCE:
-        _copy(table, fields, rows, on_conflict)
+        _copy(table, rows, on_conflict)
         return
-    a_row = f"({', '.join(['%s'] * len(fields))})"
+    a_row = f"({', '.join(['%s'] * len(table.stored))})"
     with connection.cursor() as cursor:
-        for batch in batches(rows):
+        for start in range(0, len(rows), AT_ONCE):
+            batch = rows[start : start + AT_ONCE]
             places = ", ".join([a_row] * len(batch))
-            values = [value for row in _values(fields, batch) for value in row]
-            cursor.execute(f"INSERT INTO {table} ({_columns(fields)}) VALUES {places} {on_conflict}", values)
+            values = [value for row in _values(table, batch) for value in row]
+            cursor.execute(f"INSERT INTO {table.name} ({_columns(table)}) VALUES {places} {on_conflict}", values)
 
 
-def _copy(table: str, fields: Sequence[Field[Any, Any]], rows: Sequence[Model], on_conflict: str) -> None:
+def _copy(table: _Table, rows: Sequence[object], on_conflict: str) -> None:
     """COPY knows no conflicts: where there may be any, the rows go through a table of the transaction's own."""
-    columns = _columns(fields)
-    target = f"{table}_copied" if on_conflict else table
+    columns = _columns(table)
+    target = f"{table.name}_copied" if on_conflict else table.name
     with connection.cursor() as cursor:
         if on_conflict:
-            cursor.execute(f"CREATE TEMPORARY TABLE {target} AS SELECT {columns} FROM {table} WITH NO DATA")
+            cursor.execute(f"CREATE TEMPORARY TABLE {target} AS SELECT {columns} FROM {table.name} WITH NO DATA")
         with cursor.copy(f"COPY {target} ({columns}) FROM STDIN") as copy:
-            for row in _values(fields, rows):
+            for row in _values(table, rows):
                 copy.write_row(row)
         if on_conflict:
-            cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {target} {on_conflict}")
+            cursor.execute(f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {target} {on_conflict}")
             cursor.execute(f"DROP TABLE {target}")
 
 
-def _fields(rows: Sequence[Model], names: Sequence[str] = ()) -> list[Field[Any, Any]]:
-    """The columns that are stored, or those of some fields."""
-    fields = [field for row in rows[:1] for field in row._meta.concrete_fields if not field.primary_key]
-    return [field for field in fields if not names or field.name in names]
+def _columns(table: _Table) -> str:
+    return ", ".join(str(field.column) for field in table.stored)
 
 
-def _columns(fields: Sequence[Field[Any, Any]]) -> str:
-    return ", ".join(str(field.column) for field in fields)
-
-
-def _values(fields: Sequence[Field[Any, Any]], rows: Sequence[Model]) -> Iterator[tuple[Any, ...]]:
+def _values(table: _Table, rows: Sequence[object]) -> Iterator[tuple[Any, ...]]:
     """What the database takes for each row, column by column."""
     is_postgresql = connection.vendor == "postgresql"
-    return zip(*(_prepared(field, rows, is_postgresql=is_postgresql) for field in fields), strict=True)
+    return zip(*(_prepared(field, rows, is_postgresql=is_postgresql) for field in table.stored), strict=True)
 
 
-def _prepared(field: Field[Any, Any], rows: Sequence[Model], *, is_postgresql: bool) -> Iterator[Any]:
-    values = map(attrgetter(field.attname), rows)
+def _prepared(field: Column, rows: Sequence[object], *, is_postgresql: bool) -> Iterator[Any]:
+    values = list(map(attrgetter(field.attname), rows))
     if isinstance(field, JSONField):
         return map(json.dumps, values)
     if is_postgresql:
-        return values  # psycopg takes Python's own types as they are
-    return (field.get_db_prep_save(value, connection) for value in values)
+        return iter(values)  # psycopg takes Python's own types as they are
+    prepared = {value: field.get_db_prep_save(value, connection) for value in set(values)}
+    return map(prepared.__getitem__, values)

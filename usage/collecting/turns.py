@@ -17,9 +17,10 @@ from itertools import pairwise
 
 from django.db.models import QuerySet
 
-from usage.models import DailyUsage, Feed, MonthlyUsage, Operation, Snapshot
+from usage.models import DailyUsage, Feed, MonthlyUsage, Operation
 
 from . import months
+from .rows import DailyRow, Figure, MonthlyRow
 
 RESET = timedelta(hours=6, minutes=30)
 """How far from our midnight the vendor may begin a month: six hours, its clock's error and the length of a call."""
@@ -203,43 +204,43 @@ def learn_reset(feed: Feed, begins: date, *, heard_at: datetime, told_at: dateti
 
 def watch(
     feed: Feed,
-    snapshots: Sequence[Snapshot],
-    rows: Mapping[tuple[int, date], MonthlyUsage],
-    days: Mapping[tuple[int, date], DailyUsage],
+    figures: Sequence[Figure],
+    now: datetime,
+    rows: Mapping[tuple[int, date], MonthlyRow],
+    days: Mapping[tuple[int, date], DailyRow],
 ) -> None:
-    """Notice a feed that counts the other thing than it is set to, before its snapshots are folded onto the rows.
+    """Notice a feed that counts the other thing than it is set to, before its figures are folded onto the rows.
 
     One set to the month begins anew each day; one set to the day goes on over midnight. Once may be chance.
     """
-    told = {snapshot.product_id: snapshot for snapshot in snapshots if snapshot.product.is_usage}
-    if not told or len({snapshot.day for snapshot in told.values()}) > 1:
+    usage = [figure for figure in figures if figure.product.is_usage]
+    if len({figure.day for figure in usage}) != 1:
         return
-    day, now = next((snapshot.day, snapshot.last_seen) for snapshot in told.values())
-    figures = {product: snapshot.items for product, snapshot in told.items()}
+    day, month = usage[0].day, usage[0].month
+    told = {figure.product.id: figure.items for figure in usage}
     is_first = not any((product, day) in days for product in told)
-    month = months.first_of(day)
     count = feed.contrary_midnights
 
     def yesterday() -> QuerySet[DailyUsage]:
         return DailyUsage.objects.filter(
-            operation=feed.operation_id, product__in=told, day=day - timedelta(days=1), day__gte=month
+            operation=feed.operation_id, product__api=feed.api, day=day - timedelta(days=1), day__gte=month
         )
 
     if feed.counts == Feed.Counts.MONTH:
         before = {product: row.items for product in told if (row := rows.get((product, month)))}
         begins = months.begins_at(month, feed.operation.zone)
-        if any(snapshot.counts_day for snapshot in told.values()) or not before or feed.last_good_poll_at is None:
+        if any(figure.counts_day for figure in usage) or not before or feed.last_good_poll_at is None:
             return
-        if sum(figures.values()) < sum(before.values()):
+        if sum(told.values()) < sum(before.values()):
             heard = feed.last_good_poll_at
-            if side_of(before, figures, span=heard - begins, unheard=now - heard) is Side.NEW:
+            if side_of(before, told, span=heard - begins, unheard=now - heard) is Side.NEW:
                 count = count + 1 if yesterday().filter(is_restated=True).exists() else 1
         elif count and is_first and not yesterday().filter(is_restated=True).exists():
             count = 0
     elif is_first and now < months.begins_at(day, feed.operation.zone) + SOON_AFTER:
         before = {product: items or Decimal(0) for product, items in yesterday().values_list("product", "items")}
-        if total := sum(before.values()):
-            count = count + 1 if sum(figures.values()) >= total else 0
+        if total := sum(before[product] for product in before.keys() & told):
+            count = count + 1 if sum(told.values()) >= total else 0
     if count != feed.contrary_midnights:
         feed.contrary_midnights = count
         Feed.objects.filter(pk=feed.pk).update(contrary_midnights=count)
