@@ -1,5 +1,6 @@
 """What is stored, and what must hold of it. Instants are aware and UTC; a `day` and a `month` (its first day)
-are dates in the operation's own time zone; items are decimals with four places.
+are dates in the operation's own time zone; items are decimals with four places. A foreign key that another index of its
+table begins with has none of its own.
 """
 
 from __future__ import annotations
@@ -263,7 +264,7 @@ class Poll(models.Model):
     While `is_held`, the figures of its answer stand nowhere yet.
     """
 
-    feed = models.ForeignKey(Feed, models.CASCADE, related_name="polls", verbose_name=_("feed"))
+    feed = models.ForeignKey(Feed, models.CASCADE, related_name="polls", verbose_name=_("feed"), db_index=False)
     started_at = models.DateTimeField(_("started"))
     ended_at = models.DateTimeField(_("ended"))
     outcome = models.CharField(_("outcome"), max_length=32)
@@ -341,7 +342,7 @@ class Product(models.Model):
 class Snapshot(models.Model):
     """A figure that the vendor showed for a day, and from when until when it showed it."""
 
-    feed = models.ForeignKey(Feed, models.CASCADE, related_name="snapshots")
+    feed = models.ForeignKey(Feed, models.CASCADE, related_name="snapshots", db_index=False)
     product = models.ForeignKey(Product, models.PROTECT, related_name="snapshots")
     month = models.DateField()
     day = models.DateField()
@@ -370,7 +371,7 @@ class Snapshot(models.Model):
 class Gap(models.Model):
     """A stretch without a good poll of a feed, known once it has ended."""
 
-    feed = models.ForeignKey(Feed, models.CASCADE, related_name="gaps")
+    feed = models.ForeignKey(Feed, models.CASCADE, related_name="gaps", db_index=False)
     began_at = models.DateTimeField()
     ended_at = models.DateTimeField()
 
@@ -394,7 +395,7 @@ class DailyUsage(models.Model):
     `lowest`. Of a gauge, `items` is the day's last figure.
     """
 
-    operation = models.ForeignKey(Operation, models.CASCADE, related_name="days")
+    operation = models.ForeignKey(Operation, models.CASCADE, related_name="days", db_index=False)
     product = models.ForeignKey(Product, models.PROTECT, related_name="days")
     day = models.DateField()
     items = items_field(null=True)
@@ -429,7 +430,7 @@ class MonthlyUsage(models.Model):
         CLOSING = "closing", _("closing")
         CLOSED = "closed", _("closed")
 
-    operation = models.ForeignKey(Operation, models.CASCADE, related_name="months")
+    operation = models.ForeignKey(Operation, models.CASCADE, related_name="months", db_index=False)
     product = models.ForeignKey(Product, models.PROTECT, related_name="months")
     month = models.DateField()
     items = items_field()
