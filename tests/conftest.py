@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.test import Client
+from django.utils import translation
 
 from usage.collecting import operations, recording
 from usage.models import Feed, Operation, Poll
@@ -90,3 +91,10 @@ def sign_in(client: Client, db: None) -> Callable[[str], User]:
 @pytest.fixture(autouse=True)
 def roles_outlive_a_flush(django_db_serialized_rollback: None) -> None:
     """After a test that commits, the database is flushed: what migrations brought is put back before the next."""
+
+
+@pytest.fixture(autouse=True)
+def language_ends_with_its_test() -> Iterator[None]:
+    """A page that was asked for in Spanish leaves that language to its thread."""
+    yield
+    translation.deactivate()

@@ -6,8 +6,9 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
+from enum import StrEnum
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from django.contrib.auth.decorators import login_not_required
@@ -24,11 +25,12 @@ from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from usage.models import Operation, OperationQuerySet, Product
-from usage.presenting import charts, feeds, queries, words
+from usage.presenting import charts, feeds, filters, queries, words
 from usage.presenting import reports as csv
 from usage.presenting.figures import Months, choose_month
 
 View = Callable[..., HttpResponse]
+Choice = TypeVar("Choice", bound=StrEnum)
 
 FORM_TOKEN = re.compile(rb'(?<="csrfmiddlewaretoken" value=")[^"]+')
 
@@ -96,6 +98,18 @@ def months(request: HttpRequest, known: Iterable[date], zone: ZoneInfo | None = 
     return choose_month(asked, known, timezone.localdate(timezone=zone))
 
 
+def one_of(choices: type[Choice], request: HttpRequest, name: str) -> Choice:
+    """What the address says of `name`: the first choice where it says nothing."""
+    text = request.GET.get(name)
+    if text is None:
+        return next(iter(choices))
+    try:
+        return choices(text)
+    except ValueError:
+        named = ", ".join(f"?{name}={choice}" for choice in choices if choice)
+        raise BadRequest(_("What can be asked for here: %(choices)s.") % {"choices": named}) from None
+
+
 def no_such_month(asked: date, known: Iterable[date]) -> str:
     names = [words.month_year(month) for month in sorted(known, reverse=True)]
     if not names:
@@ -119,7 +133,13 @@ def show(request: HttpRequest, template: str, now: datetime, **context: Any) -> 
 def overview(request: HttpRequest) -> HttpResponse:
     now, operations = timezone.now(), visible(request)
     chosen = months(request, queries.months_of(operations))
-    return show(request, "overview", now, months=chosen, overview=queries.overview(operations, chosen.chosen, now))
+    asked = filters.Asked(
+        search=" ".join(request.GET.get("q", "").split()),
+        show=one_of(filters.Show, request, "show"),
+        sort=one_of(filters.Sort, request, "sort"),
+    )
+    found = filters.overview(queries.overview(operations, chosen.chosen, now), asked)
+    return show(request, "overview", now, months=chosen, overview=found)
 
 
 @page

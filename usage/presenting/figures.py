@@ -108,6 +108,23 @@ class Change(NamedTuple):
         return int(((self.now - self.then) * 100 / self.then).quantize(Decimal(1), ROUND_HALF_UP))
 
 
+class Pace(NamedTuple):
+    """What some days of a month used, and what is usual for them. `is_enough` says that it may be put into words."""
+
+    now: float
+    then: float
+    is_enough: bool
+
+    @property
+    def moved(self) -> float:
+        return self.now - self.then
+
+    @property
+    def percent(self) -> int | None:
+        """Whole percent; None where nothing is usual."""
+        return round(self.moved / self.then * 100) if self.then > 0 else None
+
+
 @dataclass(frozen=True)
 class Licences:
     """A month's licences: the last figure, the first known, and each day's."""
@@ -122,7 +139,10 @@ class Licences:
 
 
 class Line(NamedTuple):
-    """A product's month in an operation, as a line of a long table shows it. Its lists are the JSON of `usage`."""
+    """A product's month in an operation, as a line of a long table shows it: against the same days, or its pace.
+
+    Its lists are the JSON of `usage`.
+    """
 
     product: Product
     items: Decimal
@@ -132,6 +152,8 @@ class Line(NamedTuple):
     change: Change | None
     licences: Decimal | None
     licences_change: Decimal
+    licences_before: Decimal | None = None
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
@@ -16,29 +16,27 @@ from typing import NamedTuple
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import F, Q, QuerySet, TextField, Value
+from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.expressions import RawSQL
-from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, NullIf
+from django.db.models.functions import Cast
 
 from usage.models import Correction, DailyUsage, Feed, MonthlyUsage, Operation, OperationQuerySet, Product
+from usage.wolkvox.catalogue import APIS
 
-from . import feeds
+from . import feeds, insights
 from .feeds import Health
 from .figures import (
     ORDER,
     Line,
     ProductMonth,
-    change,
-    day_before,
     first_known,
     has_ended,
-    is_reckoned,
     last_complete_day,
     length_of,
     month_before,
     product_months,
 )
+from .insights import Look, Usual, pace_of, usual_of
 
 # What there is
 
@@ -92,50 +90,63 @@ class OperationMonth:
     """An operation on the overview, over its usage products, or its gauges where it uses none.
 
     `heard` is the last good poll: of the feed read most often, or behind the figures of a month that is over.
+    `idle` are the licences of whose use nothing is told. `looks` are what deserves one, in order of urgency.
     """
 
     operation: Operation
+    month: date
     rows: Sequence[Line]
     health: Health
     has_ended: bool
     heard: datetime | None
+    idle: Sequence[Line] = ()
+    looks: Sequence[Look] = ()
 
     @property
     def is_trouble(self) -> bool:
         """Trouble of now says nothing about a month that is over."""
         return not self.has_ended and self.health.is_trouble
 
-
-@dataclass(frozen=True)
-class Overview:
-    operations: Sequence[OperationMonth]
+    @property
+    def weight(self) -> float:
+        """How much deserves a look."""
+        return max((look.weight for look in self.looks), default=0)
 
     @property
-    def troubled(self) -> list[OperationMonth]:
-        return sorted((row for row in self.operations if row.is_trouble), key=lambda row: row.health.rank)
+    def main(self) -> Line | None:
+        """What the operation is told by: what deserves a look, else of its first API the product used most."""
+        if self.looks:
+            return self.looks[0].line
+        first = [line for line in self.rows if line.product.api == self.rows[0].product.api]
+        return max(first, key=lambda line: line.items, default=None)
 
     @property
-    def is_well(self) -> bool:
-        """Nothing is in trouble, of a month that runs."""
-        return not self.troubled and any(row.rows and not row.has_ended for row in self.operations)
+    def sentence(self) -> str:
+        """How it does, in plain words; empty where too little is known."""
+        before = month_before(self.month)
+        if self.looks:
+            return insights.sentence(self.looks[0], before, self.has_ended)
+        return insights.sentence_of_pace(self.main, before, self.has_ended) if self.main else ""
 
 
-def overview(operations: OperationQuerySet, month: date, now: datetime) -> Overview:
-    """Every operation and its month: five queries, whatever the number of operations."""
+def overview(operations: OperationQuerySet, month: date, now: datetime) -> list[OperationMonth]:
+    """Every operation and its month: four queries, whatever the number of operations."""
     found = {operation.pk: operation for operation in operations.only("name", "slug", "time_zone", "is_active")}
-    listed = listed_of(operations, month, found, now)
-    told = told_of(operations, month, {row.day for rows in listed.values() for row in rows})
+    listed, before = listed_of(operations, month, found, now)
     of_feeds = defaultdict(list)
     if not all(has_ended(month, operation, now) for operation in found.values()):
         for feed in feeds_of(operations):
             of_feeds[feed.operation_id].append(feed)
-    return Overview(
-        [
-            operation_month(operation, listed[pk], of_feeds[pk], told, month=month, now=now)
-            for pk, operation in found.items()
-            if operation.is_active or any(row.product.is_counted for row in listed[pk])
-        ]
+    months = {
+        pk: operation_month(operation, listed[pk], before, of_feeds[pk], month=month, now=now)
+        for pk, operation in found.items()
+        if operation.is_active or any(row.product.is_counted for row in listed[pk])
+    }
+    looks = insights.looks(
+        {pk: [*its.rows, *its.idle] for pk, its in months.items()},
+        {pk: last_complete_day(month, now, found[pk], now) for pk in months},
     )
+    return [replace(its, looks=looks[pk]) for pk, its in months.items()]
 
 
 class Listed(NamedTuple):
@@ -152,57 +163,56 @@ class Listed(NamedTuple):
     day: int
 
 
+class Before(NamedTuple):
+    """What the overview reads of the month before."""
+
+    items: Decimal
+    usual: Usual
+
+
+Befores = Mapping[tuple[int, int], Before]
+"""By operation and product."""
+
+
 def listed_of(
     operations: OperationQuerySet, month: date, found: Mapping[int, Operation], now: datetime
-) -> Mapping[int, list[Listed]]:
-    """By operation, in the order of their products. The polls' times come as text: thousands of rows share a few."""
+) -> tuple[Mapping[int, list[Listed]], Befores]:
+    """By operation, in the order of their products, with the month before.
+
+    The polls' times come as text: thousands of rows share a few. The lists stay text too: whoever reads one keeps what
+    it came to.
+    """
     in_order = sorted(Product.objects.all(), key=lambda product: (ORDER[product.api], product.name, product.id))
     products = {product.id: product for product in in_order}
     place = {product.id: number for number, product in enumerate(in_order)}
     texts = [Cast(name, TextField()) for name in ("as_of", "items_by_day", "reckoned_days")]
-    rows = usages_of([month], operations).values_list("operation_id", "product_id", "items", *texts)
+    months = month, month_before(month)
+    rows = usages_of(months, operations).values_list("operation_id", "product_id", "month", "items", *texts)
 
     @cache
     def heard(operation: int, text: str) -> tuple[datetime, int]:
         as_of = datetime.fromisoformat(text).replace(tzinfo=UTC)  # as both databases keep it
         return as_of, last_complete_day(month, as_of, found[operation], now)
 
-    listed = defaultdict(list)
-    for operation, product, items, text, by_day, reckoned in sorted(rows, key=lambda row: place[row[1]]):
+    listed, before, length = defaultdict(list), {}, length_of(months[1])
+    for operation, product, its_month, items, text, by_day, reckoned in sorted(rows, key=lambda row: place[row[1]]):
+        if its_month != month:
+            before[operation, product] = Before(items, usual_of(by_day, reckoned, length))
+            continue
         its, (as_of, day) = products[product], heard(operation, text)
         first = items if its.is_usage else first_known(json.loads(by_day), items)
         listed[operation].append(Listed(operation, its, items, first, as_of, by_day, reckoned, day))
-    return listed
-
-
-Told = Callable[[Listed, date, int], Decimal | None]
-"""What a product had used of a month by the end of a day, where that was told."""
-
-
-def told_of(operations: OperationQuerySet, month: date, days: Iterable[int]) -> Told:
-    """Of some days of a month, and of those before: so that the lists themselves stay in the database."""
-    wanted = sorted({*days, *(day_before(month, day) for day in days)} - {0})
-    null = Value("null", output_field=TextField())  # how SQLite tells a JSON null
-    figures = (NullIf(KT(f"to_date_by_day__{day - 1}"), null, output_field=TextField()) for day in wanted)
-    rows = usages_of((month, month_before(month)), operations).values_list(
-        "month", "operation_id", "product_id", Cast("reckoned_days", TextField()), *figures
-    )
-    found = {row[:3]: row[3:] for row in rows}
-    place = {day: number for number, day in enumerate(wanted, start=1)}
-    parse = cache(json.loads)
-
-    def told(row: Listed, month: date, day: int) -> Decimal | None:
-        its = found.get((month, row.operation_id, row.product.id))
-        if its is None or day == 0:
-            return None
-        figure = its[place[day]]
-        return None if figure is None or is_reckoned(day, parse(its[0])) else Decimal(figure)
-
-    return told
+    return listed, before
 
 
 def operation_month(
-    operation: Operation, listed: Sequence[Listed], of_feeds: Sequence[Feed], told: Told, *, month: date, now: datetime
+    operation: Operation,
+    listed: Sequence[Listed],
+    before: Befores,
+    of_feeds: Sequence[Feed],
+    *,
+    month: date,
+    now: datetime,
 ) -> OperationMonth:
     is_over = has_ended(month, operation, now)
     health = feeds.health_of(operation, of_feeds, now)
@@ -215,22 +225,53 @@ def operation_month(
         polled = [(feed.interval, feed.last_good_poll_at) for feed in of_feeds if feed.api in apis]
         heard = min(polled)[1] if polled else health.heard
     gauges = {row.product.id: row for row in listed if not row.product.is_usage}
-    lines = [line_of(row, gauges.get(row.product.licensed_by_id or 0), told, month, is_over=is_over) for row in shown]
-    return OperationMonth(operation, lines, health, is_over, heard)
+    lines = [line_of(row, gauges.get(row.product.licensed_by_id or 0), before, is_over=is_over) for row in shown]
+    idle = [] if is_over else idle_of(operation, listed, of_feeds, month, now)
+    return OperationMonth(operation, month, lines, health, is_over, heard, idle)
 
 
-def line_of(row: Listed, gauge: Listed | None, told: Told, month: date, *, is_over: bool) -> Line:
-    past = told(row, month_before(month), day_before(month, row.day))
+def line_of(row: Listed, gauge: Listed | None, before: Befores, *, is_over: bool) -> Line:
+    product = row.product
+    past = before.get((row.operation_id, product.id)) if product.is_usage else None
+    past_gauge = before.get((row.operation_id, gauge.product.id)) if gauge else None
     return Line(
-        product=row.product,
+        product=product,
         items=row.items,
         items_by_day=row.items_by_day,
         reckoned_days=row.reckoned_days,
-        unfinished=row.day + 1 if row.product.is_usage and not is_over else None,
-        change=change(month, row.day, told(row, month, row.day), past),
+        unfinished=row.day + 1 if product.is_usage and not is_over else None,
+        change=None,
         licences=gauge.items if gauge else None,
         licences_change=gauge.items - gauge.first if gauge else Decimal(0),
+        licences_before=past_gauge.items if past_gauge else None,
+        pace=pace_of(row.items_by_day, row.reckoned_days, row.day, past.usual, product.unit) if past else None,
     )
+
+
+def idle_of(
+    operation: Operation, listed: Sequence[Listed], of_feeds: Sequence[Feed], month: date, now: datetime
+) -> list[Line]:
+    """The licences of whose use the vendor tells nothing while it answers well: month to date, that is none."""
+    used = {row.product.licensed_by_id for row in listed}
+    told = {APIS[row.product.api].licensed_by for row in listed}
+    idle = [
+        row
+        for row in listed
+        if row.product.kind == Product.Kind.LICENCES and row.product.id not in used and row.product.api not in told
+    ]
+    if not idle:
+        return []
+    well = {
+        APIS[feed.api].licensed_by
+        for feed in of_feeds
+        if feed.counts == Feed.Counts.MONTH and feeds.state_of(feed, operation, now).state == feeds.State.GOOD
+    }
+    nothing = json.dumps(["0"] * last_complete_day(month, now, operation, now))
+    return [
+        Line(row.product, Decimal(0), nothing, "[]", None, None, row.items, Decimal(0))
+        for row in idle
+        if row.product.api in well
+    ]
 
 
 # One operation

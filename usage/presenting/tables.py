@@ -24,7 +24,10 @@ from . import words
 from .charts import slot, sparkline
 from .feeds import Health
 from .figures import Change, Line, Months
-from .queries import Card, Day, OperationMonth, Overview
+from .filters import Overview
+from .queries import Card, Day, OperationMonth
+
+WIDE = '<td class="wide"></td>'
 
 NOTABLE = 10
 """Percent from which on a change stands out."""
@@ -71,10 +74,11 @@ def figure_cells() -> Callable[[Line], SafeString]:
         return figure(quotient if line.product.unit == words.DURATION else words.rounded(quotient), line.product)
 
     def cells(line: Line) -> SafeString:
+        against = line.pace or line.change
         return mark_safe(  # noqa: S308  nothing but figures
             f'<td class="wide">{sparkline(line)}</td>'
             f'<td class="number main">{figure(line.items, line.product)}</td>'
-            f'<td class="number">{percent(line.change.percent) if line.change else ""}</td>'
+            f'<td class="number">{percent(against.percent) if against else ""}</td>'
             f'<td class="number wide">{licences_of(line)}</td>'
             f'<td class="number wide">{per_licence(line)}</td>'
         )
@@ -105,36 +109,64 @@ def month_links(months: Months, query: QueryDict) -> SafeString:
 
 def overview_bodies(overview: Overview, month: str, in_month: str, now: datetime) -> SafeString:
     """A table body for each operation: what heads it, and a line for each product. `in_month` ends its links."""
-    cells, moments = figure_cells(), cache(lambda zone: words.moments(zone, now))
-    heard = f'<span class="heard">{escape(_("heard %(heard)s"))}</span>'
+    cells, head, product_of = figure_cells(), heads(in_month, now), product_links(in_month)
     unknown = escape(_("No figures for %(month)s.") % {"month": month})
     nothing = f'<tr><td colspan="6" class="nothing">{unknown}</td></tr>'
 
-    @cache
-    def head(product: int, place: int, name: str) -> str:
-        link = f"{address('product', product)}{in_month}"
-        return (
-            f'<tr class="p{place}"><th scope="row" class="product"><a href="{link}"><span class="dot"></span>'
-            f"{escape(name)}</a></th>"
-        )
-
     def line_of(line: Line) -> str:
         product = line.product
-        return f"{head(product.id, slot(product), product.name)}{cells(line)}</tr>"
+        return (
+            f'<tr class="p{slot(product)}"><th scope="row" class="product">{product_of(product)}</th>{cells(line)}</tr>'
+        )
 
     def body(its: OperationMonth) -> str:
-        operation = its.operation
-        link = address("operation", operation.slug) + (in_month if its.rows else "")
-        trouble = "" if its.has_ended else trouble_of(its.health)
-        time = heard % {"heard": moments(operation.zone)(its.heard)} if its.heard else ""
         lines = "".join([line_of(line) for line in its.rows])
         return (
-            f'<tbody id="{escape(operation.slug)}"><tr class="group"><th scope="rowgroup" colspan="6"><div>'
-            f'<a class="name" href="{link}">{escape(operation.name)}</a> {trouble}{time}</div></th></tr>'
-            f"{lines or nothing}</tbody>"
+            f'<tbody id="{escape(its.operation.slug)}"><tr class="group"><th scope="rowgroup" colspan="6">{head(its)}'
+            f"</th></tr>{lines or nothing}</tbody>"
         )
 
     return mark_safe("".join([body(its) for its in overview.operations]))  # noqa: S308  escaped above
+
+
+def overview_lines(overview: Overview, in_month: str, now: datetime) -> SafeString:
+    """A line for each of many operations: what heads it, and the product that it is told by."""
+    cells, head, product_of = figure_cells(), heads(in_month, now), product_links(in_month)
+    nothing = f'<td class="product"></td>{WIDE}<td></td><td></td>{WIDE * 2}'
+
+    def row(its: OperationMonth) -> str:
+        place, told = "", nothing
+        if its.main:
+            place = f" p{slot(its.main.product)}"
+            told = f'<td class="product">{product_of(its.main.product)}</td>{cells(its.main)}'
+        return f'<tr id="{escape(its.operation.slug)}" class="group{place}"><th scope="row">{head(its)}</th>{told}</tr>'
+
+    rows = "".join([row(its) for its in overview.operations])
+    return mark_safe(f"<tbody>{rows}</tbody>")  # noqa: S308  escaped above
+
+
+def product_links(in_month: str) -> Callable[[Product], str]:
+    @cache
+    def link(product: int, name: str) -> str:
+        return f'<a href="{address("product", product)}{in_month}"><span class="dot"></span>{escape(name)}</a>'
+
+    return lambda product: link(product.id, product.name)
+
+
+def heads(in_month: str, now: datetime) -> Callable[[OperationMonth], str]:
+    """Writes what heads an operation: its name, its trouble, when it was heard, and its sentence."""
+    moments = cache(lambda zone: words.moments(zone, now))
+    heard = f'<span class="heard">{escape(_("heard %(heard)s"))}</span>'
+
+    def head(its: OperationMonth) -> str:
+        operation, sentence = its.operation, its.sentence
+        link = address("operation", operation.slug) + (in_month if its.rows else "")
+        trouble = "" if its.has_ended else trouble_of(its.health)
+        time = heard % {"heard": moments(operation.zone)(its.heard)} if its.heard else ""
+        said = f"<p>{escape(sentence)}</p>" if sentence else ""
+        return f'<div><a class="name" href="{link}">{escape(operation.name)}</a> {trouble}{time}</div>{said}'
+
+    return head
 
 
 def trouble_of(health: Health) -> str:

@@ -11,7 +11,8 @@ from django.utils.safestring import SafeString
 
 from usage.presenting import charts, tables, words
 from usage.presenting.figures import Line
-from usage.presenting.queries import Card, Overview
+from usage.presenting.filters import Overview
+from usage.presenting.queries import Card
 
 register = template.Library()
 
@@ -81,6 +82,8 @@ def figure_cells(line: Line) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def overview_bodies(context: Context, overview: Overview) -> SafeString:
+    if overview.is_folded:
+        return tables.overview_lines(overview, in_month(context), context["now"])
     month = words.month_year(context["months"].chosen)
     return tables.overview_bodies(overview, month, in_month(context), context["now"])
 
