@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -12,6 +13,7 @@ from django.db import transaction
 from django.test import Client
 from django.utils import translation
 
+from billing_dashboard.celery import app
 from usage.collecting import operations, recording
 from usage.models import Feed, Operation, Poll
 from usage.wolkvox import answers
@@ -86,6 +88,25 @@ def sign_in(client: Client, db: None) -> Callable[[str], User]:
         return user
 
     return sign_in
+
+
+@pytest.fixture
+def queue() -> Iterator[Callable[[], list[tuple[Any, ...]]]]:
+    """A broker in memory, of which one may ask what was sent to it."""
+    url = app.conf.broker_url
+    app.conf.update(broker_url="memory://")
+    with app.connection_for_read() as broker:
+        waiting = broker.SimpleQueue("celery")
+        waiting.clear()
+
+        def sent() -> list[tuple[Any, ...]]:
+            messages = [waiting.get(block=False) for _ in range(waiting.qsize())]
+            return [(message.headers["task"], *message.payload[0]) for message in messages]
+
+        yield sent
+        waiting.clear()
+        waiting.close()
+    app.conf.update(broker_url=url)
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,15 @@
 """What Celery runs. Tasks pass ids; the database knows what is due."""
 
 import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore, Event
+from time import monotonic
 
 from celery import shared_task
-from celery.signals import beat_embedded_init, beat_init
+from celery.signals import beat_embedded_init, beat_init, worker_shutting_down
 from django.conf import settings
+from django.db import close_old_connections
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -15,18 +20,48 @@ logger = logging.getLogger(__name__)
 
 TICK = pacing.TICK.total_seconds()
 
+IN_A_MESSAGE = 20
+"""Operations. A message costs Celery as much as a poll costs us."""
+
+AT_ONCE = 40
+"""Operations that a worker polls at a time (docs/decisions/0008-throughput.md)."""
+
+pollers = ThreadPoolExecutor(AT_ONCE, "poller")
+free_pollers = BoundedSemaphore(AT_ONCE)
+is_stopping = Event()
+
 BRIEFLY = {"socket_connect_timeout": 2, "socket_timeout": 2}
 """How long a person waits for the broker, in seconds."""
 
 
 @shared_task
 def dispatch() -> None:
-    for operation_id in polling.due_operations(timezone.now()):
-        poll_operation.apply_async((operation_id,), expires=TICK)
+    due = polling.due_operations(timezone.now())
+    for start in range(0, len(due), IN_A_MESSAGE):
+        poll_operations.apply_async((due[start : start + IN_A_MESSAGE],), expires=TICK)
 
 
 @shared_task
-def poll_operation(operation_id: int) -> None:
+def poll_operations(operation_ids: Sequence[int]) -> None:
+    """Hand each to a poller. It ends when the last has begun; what hasn't by the next tick is sent again then."""
+    until = monotonic() + TICK
+    for operation_id in operation_ids:
+        if not is_poller_free(until):
+            return
+        pollers.submit(poll, operation_id).add_done_callback(lambda _: free_pollers.release())
+
+
+def is_poller_free(until: float) -> bool:
+    """Take a poller, waiting for one until that time on the monotonic clock, or until the worker is told to stop."""
+    while not is_stopping.is_set() and monotonic() < until:
+        if free_pollers.acquire(timeout=1):
+            return True
+    return False
+
+
+def poll(operation_id: int) -> None:
+    """On a poller. Its connection to the database is looked after as Celery does it for a task."""
+    close_old_connections()
     try:
         polling.poll_operation(operation_id, client=polling.vendor())
     except claims.TokenInUse:
@@ -35,13 +70,17 @@ def poll_operation(operation_id: int) -> None:
         logger.warning("operation %s: the claim on its token ran out, nothing was recorded", operation_id)
     except DiskFull as error:
         logger.warning("operation %s: %s", operation_id, error)
+    except Exception:
+        logger.exception("operation %s was not polled", operation_id)
+    finally:
+        close_old_connections()
 
 
 def poll_soon(operation_id: int) -> bool:
     """Have a worker poll what is due now, not at the next tick. False where the broker isn't reached within seconds."""
     try:
-        with poll_operation.app.connection_for_write(transport_options=BRIEFLY) as connection:
-            poll_operation.apply_async((operation_id,), expires=TICK, connection=connection, retry=False)  # type: ignore[call-arg]
+        with poll_operations.app.connection_for_write(transport_options=BRIEFLY) as connection:
+            poll_operations.apply_async(([operation_id],), expires=TICK, connection=connection, retry=False)  # type: ignore[call-arg]
     except OperationalError:
         return False
     return True
@@ -62,3 +101,9 @@ def prune() -> None:
 def dispatch_at_once(**kwargs: object) -> None:
     """The first tick comes with the start, not half a minute after it."""
     dispatch.delay()
+
+
+@worker_shutting_down.connect
+def begin_no_more(**kwargs: object) -> None:
+    """The polls that have begun are finished: the process waits for its pollers."""
+    is_stopping.set()

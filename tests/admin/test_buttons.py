@@ -92,7 +92,7 @@ def test_more_than_three_feeds_go_to_a_worker(
     operation.feeds.filter(pk__in=operation.feeds.values("pk")[:6]).update(is_enabled=True, next_due_at=later)
     assert "feeds are being polled one after another" in said(admin.post(page(operation, "poll")))
     assert not vendor.calls
-    assert queue() == [("usage.tasks.poll_operation", operation.pk)]
+    assert queue() == [("usage.tasks.poll_operations", [operation.pk])]
     assert not operation.feeds.filter(is_enabled=True, next_due_at__gt=timezone.now()).exists()
 
 

@@ -41,7 +41,7 @@ def test_an_added_operation_has_27_feeds_and_its_first_poll_is_sent(
     assert operation.feeds.count() == 27
     due = operation.feeds.filter(is_enabled=True, next_due_at__lte=timezone.now())
     assert {feed.api for feed in due} == {"interactions", "interaction_licenses"}
-    assert queue() == [("usage.tasks.poll_operation", operation.pk)]
+    assert queue() == [("usage.tasks.poll_operations", [operation.pk])]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_new_token_makes_all_feeds_due_and_is_polled_at_once(
     feed = feed_of(operation)
     assert (feed.failures, feed.last_poll_at) == (0, None)
     assert due_at(operation) < later
-    assert queue() == [("usage.tasks.poll_operation", operation.pk)]
+    assert queue() == [("usage.tasks.poll_operations", [operation.pk])]
 
 
 def test_a_save_leaves_alone_what_a_worker_writes_meanwhile(operation: Operation) -> None:

@@ -291,6 +291,19 @@ def test_it_is_not_asked_shortly_before_a_feed_is_due(
     assert limit_of(operation) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("late", "is_asked"), [(timedelta(seconds=30), False), (timedelta(seconds=29), True), (timedelta(hours=2), True)]
+)
+@pytest.mark.django_db
+def test_it_is_not_asked_while_polls_are_late(
+    late: timedelta, is_asked: bool, operation: Operation, client: BillingClient, clock: Clock
+) -> None:
+    other = make_operation("Cali")
+    other.feeds.filter(api="interactions").update(is_enabled=True, next_due_at=NOON - late)
+    poll(operation, client, clock)
+    assert (limit_of(operation)[0] is not None) is is_asked
+
+
 @pytest.mark.django_db
 def test_it_is_not_asked_with_the_days_last_calls(operation: Operation, client: BillingClient, clock: Clock) -> None:
     allow(operation, 20, 18)

@@ -128,7 +128,7 @@ def test_many_callers_use_a_token_one_at_a_time(site: Site, simulator: HoldingVe
         acts = [
             site.make_due,
             partial(messages.send_task, "usage.tasks.dispatch"),
-            partial(messages.send_task, "usage.tasks.poll_operation", (1,)),
+            partial(messages.send_task, "usage.tasks.poll_operations", ([1],)),
             button(site),
             button(site),
             partial(site.try_to, "poll", "--due"),

@@ -53,7 +53,7 @@ def through_celery(folder: Path, clock: Clock) -> Iterator[str]:
         celery.terminate()
         celery.wait(30)
     for operation in Operation.objects.all():
-        tasks.poll_operation.apply_async((operation.pk,))  # stays queued, and so in the dump
+        tasks.poll_operations.apply_async(([operation.pk],))  # stays queued, and so in the dump
     with Redis.from_url(os.environ["REDIS_URL"]) as valkey:
         valkey.save()
 

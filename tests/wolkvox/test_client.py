@@ -219,6 +219,13 @@ def test_whatever_drips_is_ended_by_the_deadline(vendor: VendorFactory, script: 
     assert time.monotonic() - began < A_LONG_TIME / 2
 
 
+def test_a_drip_is_ended_while_a_longer_call_is_under_way(vendor: VendorFactory) -> None:
+    began = time.monotonic()
+    with Deadline(A_LONG_TIME):
+        assert type(error_of(vendor(_dripping_header_line).url, deadline=0.5)) is TimedOut
+    assert time.monotonic() - began < A_LONG_TIME / 2
+
+
 def test_headers_that_never_end_are_ended(vendor: VendorFactory) -> None:
     assert isinstance(error_of(vendor(_dripping_headers).url, deadline=0.5), TimedOut | AnswerUnreadable)
 

@@ -315,14 +315,15 @@ def hold_back_others(feed: Feed) -> None:
 
 
 def ask_limit(operation: Operation, claim: Claim, *, client: BillingClient, clock: Callable[[], datetime]) -> None:
-    """Ask the vendor how many calls a day it allows, where that is due and no feed will be in the next minutes.
+    """Ask the vendor how many calls a day it allows, where that is due, no feed will be in the next minutes, and no
+    poll of any operation is late: what is asked once a day has time.
 
     That it doesn't tell is no poll that failed: it is logged, and what was known stays. Raises ClaimLost.
     """
     now = clock()
     if not quota.limit_is_due(operation, now):
         return
-    if operation.feeds.filter(is_enabled=True, next_due_at__lt=now + 2 * CLAIM_LASTS).exists():
+    if operation.feeds.filter(is_enabled=True, next_due_at__lt=now + 2 * CLAIM_LASTS).exists() or are_polls_late(now):
         return
     began = monotonic()
     claim.spend(operation, now, {"limit_due_at = %s": now + quota.ASK_AGAIN})
@@ -335,6 +336,12 @@ def ask_limit(operation: Operation, claim: Claim, *, client: BillingClient, cloc
             claim.leave_to_vendor(now)
         return
     quota.note_limit(operation, claim.holder, now, told)
+
+
+def are_polls_late(now: datetime) -> bool:
+    """Whether feeds have waited for longer than a tick: the workers are busy. What waits for an hour is stuck."""
+    late = (now - pacing.HOUR, now - pacing.TICK)
+    return Feed.objects.filter(is_enabled=True, operation__is_active=True, next_due_at__range=late).exists()
 
 
 def vendor() -> BillingClient:

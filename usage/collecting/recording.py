@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -212,20 +212,25 @@ def usage_of(readings: Sequence[Reading], products: Mapping[str, ProductRow]) ->
 
 def products_of(feed: Feed, readings: Sequence[Reading]) -> dict[str, ProductRow]:
     """The products that an answer names, by description; the new ones are made."""
-    known = known_products(feed.api)
+    names = {reading.description for reading in readings}
+    known = known_products(feed.api, names)
     new = {reading.description: reading for reading in readings if reading.description not in known}
     if new:
         storing.insert_new([new_product(feed, reading) for reading in new.values()], key=("api", "description"))
         link_licences(feed)
-        known = known_products(feed.api)
+        known = known_products(feed.api, names)
     for reading in readings:
         if known[reading.description].is_duration != reading.is_duration:
             raise AnswerRefused(f"“{reading.description}” came as a duration before and not now, or the other way.")
     return known
 
 
-def known_products(api: str) -> dict[str, ProductRow]:
-    return {product.description: product for product in storing.select(ProductRow, "api = %s", api)}
+def known_products(api: str, names: Collection[str]) -> dict[str, ProductRow]:
+    """Those of these descriptions at least: all of the API's where they are many."""
+    where = "api = %s"
+    if few := names if len(names) <= storing.AT_ONCE else ():
+        where += f" AND description IN ({', '.join(['%s'] * len(few))})"
+    return {product.description: product for product in storing.select(ProductRow, where, api, *few)}
 
 
 def new_product(feed: Feed, reading: Reading) -> ProductRow:

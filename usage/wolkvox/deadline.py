@@ -1,6 +1,7 @@
 """A total deadline for a call, since the timeouts of requests and urllib3 start anew with each byte."""
 
 import functools
+import math
 import socket
 import ssl
 import threading
@@ -17,7 +18,7 @@ from urllib3.exceptions import NewConnectionError
 
 
 class Deadline:
-    """Ends what is under way on a socket when its seconds are up, by the monotonic clock, from a thread.
+    """Ends what is under way on a socket when its seconds are up, by the monotonic clock, from the watchdog's thread.
 
     A context manager: the clock starts at `began`, by default on construction, and stops on exit. It holds a
     duplicate of the socket's descriptor, since TLS takes over the original, and shuts that down: reads and writes
@@ -31,29 +32,26 @@ class Deadline:
         self.seconds = seconds
         self.seconds_to_send = seconds / 3
         self.has_sent = False
-        now = time.monotonic()
-        began = now if began is None else began
-        self._ends = began + seconds
+        began = time.monotonic() if began is None else began
+        self.ends = began + seconds
         self._sends_until = began + self.seconds_to_send
         self._lock = threading.Lock()
         self._watched: socket.socket | None = None
-        self._timer = threading.Timer(max(self._ends - now, 0), self._end)
-        self._timer.daemon = True
 
     def __enter__(self) -> Self:
-        self._timer.start()
+        _watchdog.mind(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        _watchdog.forget(self)
         with self._lock:
             self._let_go()
 
     @property
     def has_passed(self) -> bool:
-        return time.monotonic() >= self._ends
+        return time.monotonic() >= self.ends
 
     def sending(self) -> None:
         """To be called right before the request leaves. Raises TimeoutError when it is too late for that."""
@@ -98,7 +96,7 @@ class Deadline:
         if time.monotonic() >= self._sends_until:
             raise TimeoutError
 
-    def _end(self) -> None:
+    def end(self) -> None:
         with self._lock, suppress(OSError):
             if self._watched:
                 self._watched.shutdown(socket.SHUT_RDWR)
@@ -107,6 +105,45 @@ class Deadline:
         if self._watched:
             self._watched.close()
             self._watched = None
+
+
+class Watchdog:
+    """One thread that ends all calls whose seconds are up: to start a thread for each call costs more than to watch it.
+
+    It sleeps until the first deadline that it knows of. A later one doesn't wake it, nor does a call that is over.
+    """
+
+    def __init__(self) -> None:
+        self._news = threading.Condition()
+        self._deadlines: set[Deadline] = set()
+        self._looks_at = math.inf
+        self._thread: threading.Thread | None = None
+
+    def mind(self, deadline: Deadline) -> None:
+        with self._news:
+            self._deadlines.add(deadline)
+            if not self._thread or not self._thread.is_alive():  # none yet, or none in this process since a fork
+                self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+                self._thread.start()
+            elif deadline.ends < self._looks_at:
+                self._news.notify()
+
+    def forget(self, deadline: Deadline) -> None:
+        with self._news:
+            self._deadlines.discard(deadline)
+
+    def _run(self) -> None:
+        with self._news:
+            while True:
+                for deadline in [deadline for deadline in self._deadlines if deadline.has_passed]:
+                    self._deadlines.remove(deadline)
+                    deadline.end()
+                self._looks_at = min((deadline.ends for deadline in self._deadlines), default=math.inf)
+                seconds = self._looks_at - time.monotonic()
+                self._news.wait(None if seconds == math.inf else max(seconds, 0))
+
+
+_watchdog = Watchdog()
 
 
 class WatchedAdapter(HTTPAdapter):
