@@ -25,7 +25,7 @@ from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from usage.models import Operation, OperationQuerySet, Product
-from usage.presenting import charts, feeds, filters, queries, words
+from usage.presenting import charts, days, feeds, filters, queries, words
 from usage.presenting import reports as csv
 from usage.presenting.figures import Months, choose_month
 
@@ -152,6 +152,19 @@ def operation(request: HttpRequest, slug: str) -> HttpResponse:
     chosen = months(request, known, its.zone)
     read = queries.operation_page(its, chosen.chosen, now)
     return show(request, "operation", now, months=chosen, page=read, charts=charts.operation_charts(read))
+
+
+@page
+def day(request: HttpRequest, slug: str, pk: int, day: date) -> HttpResponse:
+    now = timezone.now()
+    found = days.feed_with_months(visible(request), slug, pk)
+    if found is None:
+        raise Http404(_("There is no such product in an operation that is open to you."))
+    feed, known = found
+    if day.replace(day=1) not in known:
+        raise Http404(no_such_month(day.replace(day=1), known))
+    chosen = choose_month(day.replace(day=1), known, timezone.localdate(timezone=feed.operation.zone))
+    return show(request, "day", now, months=chosen, page=days.day_page(feed, pk, day, known, now))
 
 
 @page

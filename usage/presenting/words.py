@@ -150,6 +150,11 @@ def days_and_months() -> Callable[[date], str]:
     return lambda day: _written(day, form, language)
 
 
+def whole_day(day: date) -> str:
+    """Sunday 22 November 2026, domingo 22 de noviembre de 2026."""
+    return date_format(day, _("l j F Y"))
+
+
 def moment(at: datetime, zone: ZoneInfo, now: datetime) -> str:
     """A time of the zone's today, else with its date: 14:35, 22 Nov 09:02, 31 Dec 2025 23:59."""
     return moments(zone, now)(at)

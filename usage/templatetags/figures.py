@@ -32,6 +32,7 @@ for function in (
     words.unheard,
     words.unit,
     words.vendors_month,
+    words.whole_day,
     charts.slot,
     tables.percent,
 ):
@@ -40,6 +41,11 @@ for function in (
 register.simple_tag(charts.sparkline, name="sparkline")
 register.simple_tag(words.certificate, name="certificate")
 register.simple_tag(words.correction, name="correction")
+
+
+@register.filter
+def outcome(name: str) -> str:
+    return words.of_outcome(name).title
 
 
 @register.filter
