@@ -18,6 +18,7 @@ register_converter(Day, "day")
 urlpatterns = [
     path("", views.overview, name="overview"),
     path("operations/<slug:slug>/", views.operation, name="operation"),
+    path("operations/<slug:slug>/year/", views.year, name="year"),
     path("operations/<slug:slug>/products/<int:pk>/<day:day>/", views.day, name="day"),
     path("products/", views.products, name="products"),
     path("products/<int:pk>/", views.product, name="product"),

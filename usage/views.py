@@ -25,7 +25,7 @@ from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from usage.models import Operation, OperationQuerySet, Product
-from usage.presenting import charts, days, feeds, filters, queries, words
+from usage.presenting import charts, days, feeds, filters, queries, words, years
 from usage.presenting import reports as csv
 from usage.presenting.figures import Months, choose_month
 
@@ -78,6 +78,29 @@ def require(request: HttpRequest, permission: str) -> None:
 
 def visible(request: HttpRequest) -> OperationQuerySet:
     return Operation.objects.visible_to(request.user)
+
+
+def operation_with_months(request: HttpRequest, slug: str) -> tuple[Operation, list[date]]:
+    found = queries.operation_with_months(visible(request), slug)
+    if found is None:
+        raise Http404(_("There is no operation at this address, or it is not open to you."))
+    return found
+
+
+def asked_year(request: HttpRequest) -> int | None:
+    text = request.GET.get("year")
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{4}", text) or text == "0000":
+        raise BadRequest(_("A year in an address is four digits, such as ?year=2026."))
+    return int(text)
+
+
+def no_such_year(asked: int, known: Iterable[date]) -> str:
+    return _("There are no figures for %(year)s. The years with figures: %(known)s.") % {
+        "year": asked,
+        "known": ", ".join(sorted({f"{month.year}" for month in known}, reverse=True)),
+    }
 
 
 def asked_month(request: HttpRequest) -> date | None:
@@ -145,13 +168,23 @@ def overview(request: HttpRequest) -> HttpResponse:
 @page
 def operation(request: HttpRequest, slug: str) -> HttpResponse:
     now = timezone.now()
-    found = queries.operation_with_months(visible(request), slug)
-    if found is None:
-        raise Http404(_("There is no operation at this address, or it is not open to you."))
-    its, known = found
+    its, known = operation_with_months(request, slug)
     chosen = months(request, known, its.zone)
     read = queries.operation_page(its, chosen.chosen, now)
     return show(request, "operation", now, months=chosen, page=read, charts=charts.operation_charts(read))
+
+
+@page
+def year(request: HttpRequest, slug: str) -> HttpResponse:
+    now = timezone.now()
+    its, known = operation_with_months(request, slug)
+    today = timezone.localdate(timezone=its.zone)
+    default = choose_month(None, known, today).chosen.year
+    asked = asked_year(request)
+    if asked and asked not in {default, *(month.year for month in known)}:
+        raise Http404(no_such_year(asked, known))
+    read = years.operation_year(its, asked or default, known, today)
+    return show(request, "year", now, page=read, charts=charts.year_charts(read))
 
 
 @page

@@ -28,6 +28,9 @@ function colours(canvas) {
 
 const isReckoned = (series, index) => series.reckoned?.includes(index + 1) ?? false;
 
+/** A chart of days has one that is unfinished at the most, a year's has the months that aren't closed. */
+const isUnfinished = (chart, index) => [chart.unfinished].flat().includes(index + 1);
+
 /** How solid a bar is, as the stylesheet's colours are #rrggbb. On paper it is outlined, which saves ink. */
 function alpha(isReckoned, isUnfinished) {
   if (isReckoned) return "33";
@@ -113,7 +116,7 @@ function line(series, colour, width, unfinished, card) {
 
 const looks = {
   items: (series, chart, { product }) => ({
-    backgroundColor: ({ dataIndex: index }) => product + alpha(isReckoned(series, index), index + 1 === chart.unfinished),
+    backgroundColor: ({ dataIndex: index }) => product + alpha(isReckoned(series, index), isUnfinished(chart, index)),
     borderColor: product,
     borderWidth: ({ dataIndex: index }) => (isOnPaper() && !isReckoned(series, index) ? 1 : 0),
     borderRadius: 2,
@@ -181,9 +184,8 @@ function tooltip(chart, { of }) {
     itemSort: (one, other) => one.datasetIndex - other.datasetIndex,
     callbacks: {
       title: ([first]) => {
-        const day = first.dataIndex + 1;
         const title = chart.titles[first.dataIndex];
-        return day === chart.unfinished ? `${title} · ${chart.unfinishedLabel}` : title;
+        return isUnfinished(chart, first.dataIndex) ? `${title} · ${chart.unfinishedLabel}` : title;
       },
       label: ({ dataset, dataIndex, parsed }) => {
         const shown = `${dataset.label}: ${dataset.role === "licences" ? whole.format(parsed.y) : figure(parsed.y, chart)}`;

@@ -18,6 +18,7 @@ from usage.models import Product
 from . import words
 from .figures import Line, ProductMonth, amounts, length_of
 from .queries import Card, OperationPage
+from .years import Year, months_of
 
 Chart = dict[str, Any]
 
@@ -140,6 +141,40 @@ def _chart(kind: str, row: ProductMonth, series: list[Chart], *, unknown: list[i
         **_labels(),
         **_scale_of(row.product),
     }
+
+
+# One year
+
+
+def year_charts(page: Year) -> dict[str, Chart]:
+    """By the id of their canvas: a bar for each month of each usage product, paler until the month is closed."""
+    months = months_of(page.number)
+    begun = {row.month: row.usages for row in page.months}
+    charts = {}
+    for place, product in enumerate(page.products):
+        if not product.is_usage:
+            continue
+        usages = [begun[month][place] if month in begun else None for month in months]
+        scale = 3600 if product.unit == words.DURATION else 1
+        charts[f"year-{product.pk}"] = {
+            "type": "bar",
+            "labels": [date_format(month, "M") for month in months],
+            "titles": [words.month_year(month) for month in months],
+            "series": [
+                {
+                    "role": "items",
+                    "label": _("Use in the month"),
+                    "data": [usage and float(usage.items / scale) for usage in usages],
+                }
+            ],
+            "unfinished": [usage.month.month for usage in usages if usage and not usage.is_closed],
+            "unfinishedLabel": _("not closed yet"),
+            "unknown": [
+                month.month for month, usage in zip(months, usages, strict=True) if month in begun and not usage
+            ],
+            **_scale_of(product),
+        }
+    return charts
 
 
 # One product

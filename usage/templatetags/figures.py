@@ -28,6 +28,7 @@ for function in (
     words.number,
     words.other_zone,
     words.signed,
+    words.span,
     words.stretch,
     words.unheard,
     words.unit,
