@@ -141,6 +141,50 @@ def test_charts_follow_a_change_to_dark(page: Page, complaints: list[str]) -> No
     assert complaints == []
 
 
+def point(page: Page, canvas: str, index: int) -> tuple[float, float]:
+    """Where a chart's first series has its figure of a day, in the window."""
+    charts_drawn(page)
+    drawn = page.locator(canvas).first
+    drawn.scroll_into_view_if_needed()
+    script = "(c, index) => { const { x, y } = Chart.getChart(c).getDatasetMeta(0).data[index]; return [x, y + 2]; }"
+    x, y = drawn.evaluate(script, index)
+    box = drawn.bounding_box()
+    assert box is not None
+    return box["x"] + x, box["y"] + y
+
+
+def test_points_lead_from_the_year_to_the_month_to_the_day(page: Page, complaints: list[str]) -> None:
+    today = timezone.localdate()
+    page.goto("/operations/bogot/year/")
+    page.mouse.click(*point(page, "canvas", today.month - 1))
+    page.wait_for_url(f"**/operations/bogot/?month={today:%Y-%m}")
+    for canvas in ("[id^=daily]", "[id^=total]"):
+        page.mouse.click(*point(page, canvas, today.day - 1))
+        page.wait_for_url(f"**/products/*/{today}/")
+        page.go_back()
+    page.get_by_text("The figures as a table").first.click()
+    page.get_by_role("region", name="The figures of Chat").get_by_role("link").last.click()
+    page.wait_for_url(f"**/products/*/{today}/")
+    page.get_by_role("link", name="Chat in").click()
+    page.locator("h2").get_by_role("link", name="Chat").click()
+    page.mouse.click(*point(page, "canvas", today.day - 1))
+    page.wait_for_url(f"**/operations/*/products/*/{today}/")
+    assert all("ERR_ABORTED" in complaint for complaint in complaints)  # a request cut short by the next page
+
+
+def test_no_click_leads_where_nothing_is(page: Page) -> None:
+    page.goto("/operations/bogot/year/")
+    x, y = point(page, "canvas", timezone.localdate().month - 1)
+    page.mouse.move(x, y)
+    assert page.locator("canvas").first.evaluate("c => c.style.cursor") == "pointer"
+    script = "c => { const { left, top } = Chart.getChart(c).chartArea; return [left + 2, top + 2]; }"
+    box = page.locator("canvas").first.bounding_box()
+    assert box is not None
+    left, top = page.locator("canvas").first.evaluate(script)
+    page.mouse.move(box["x"] + left, box["y"] + top)
+    assert page.locator("canvas").first.evaluate("c => c.style.cursor") == ""
+
+
 @pytest.fixture
 def outage(operations: list[Operation]) -> None:
     """Bogotá's, from 09:36 of the 1st to the 2nd's, which Quito didn't have: else both have the same figures."""

@@ -201,6 +201,16 @@ function tooltip(chart, { of }) {
   };
 }
 
+/** Where a click leads: to the day, or the month, of the point in its column that is nearest. */
+function target(made, chart, event) {
+  const column = made.getElementsAtEventForMode(event, "index", { intersect: false }, false);
+  const away = ({ element }) => Math.abs(element.y - event.y);
+  const [point] = column
+    .filter(({ datasetIndex, index }) => chart.series[datasetIndex].leads && chart.series[datasetIndex].data[index] !== null)
+    .sort((one, other) => away(one) - away(other));
+  return point && chart.series[point.datasetIndex].leads.replace("{}", String(point.index + 1).padStart(2, "0"));
+}
+
 function draw(canvas, chart) {
   if (!canvas.isConnected) return; // the page was renewed meanwhile
   const palette = colours(canvas);
@@ -236,6 +246,11 @@ function draw(canvas, chart) {
       responsive: true,
       maintainAspectRatio: false,
       interaction: { mode: "index", intersect: false },
+      onHover: (event, _, made) => (canvas.style.cursor = target(made, chart, event) ? "pointer" : ""),
+      onClick: (event, _, made) => {
+        const address = target(made, chart, event);
+        if (address) location.assign(address);
+      },
       scales,
       plugins: {
         legend: { display: false },

@@ -104,6 +104,7 @@ def test_a_years_chart_has_a_bar_for_each_month_paler_until_it_is_closed(heard: 
     assert email["series"][0]["data"] == [*[None] * 7, 100.5, None, 300, 50, None]
     assert (email["unfinished"], email["unknown"]) == ([10, 11], [9])
     assert (email["labels"][0], email["titles"][0]) == ("Jan", "January 2026")
+    assert email["series"][0]["leads"] == "/operations/bogot-norte/?month=2026-{}"
     assert (screen["series"][0]["data"][10], screen["isDuration"]) == (2.5, True)
     assert len(drawn) == 3
     with translation.override("es"):

@@ -9,6 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
@@ -97,6 +98,7 @@ def daily(row: ProductMonth) -> Chart:
             "label": _("Use in a day"),
             "data": _filled(amounts(row.usage.items_by_day), month, row.product),
             "reckoned": row.usage.reckoned_days,
+            "leads": leads(row),
         }
     ]
     if row.licences:
@@ -115,6 +117,7 @@ def month_to_date(card: Card) -> Chart:
             "label": words.month_name(month),
             "data": _filled(amounts(row.usage.to_date_by_day), month, row.product),
             "reckoned": row.usage.reckoned_days,
+            "leads": leads(row),
         }
     ]
     if row.before:
@@ -158,13 +161,14 @@ def year_charts(page: Year) -> dict[str, Chart]:
         scale = 3600 if product.unit == words.DURATION else 1
         charts[f"year-{product.pk}"] = {
             "type": "bar",
-            "labels": [date_format(month, "M") for month in months],
+            "labels": [words.date_format(month, "M") for month in months],
             "titles": [words.month_year(month) for month in months],
             "series": [
                 {
                     "role": "items",
                     "label": _("Use in the month"),
                     "data": [usage and float(usage.items / scale) for usage in usages],
+                    "leads": f"{page.operation.get_absolute_url()}?month={page.number:04}-{{}}",
                 }
             ],
             "unfinished": [usage.month.month for usage in usages if usage and not usage.is_closed],
@@ -194,6 +198,7 @@ def comparison(rows: Sequence[ProductMonth]) -> Chart:
                 amounts(row.usage.to_date_by_day if product.is_usage else row.usage.items_by_day), month, product
             ),
             "reckoned": row.usage.reckoned_days,
+            "leads": leads(row),
         }
         for number, row in enumerate(rows[:SERIES], start=1)
     ]
@@ -213,6 +218,11 @@ def _names_of(month: date, form: str, language: str | None) -> tuple[list[str], 
     """A month's days as an axis has them, and in full."""
     days = [month.replace(day=number) for number in range(1, length_of(month) + 1)]
     return [str(day.day) for day in days], [words.date_format(day, form) for day in days]
+
+
+def leads(row: ProductMonth) -> str:
+    """A day's address, with braces where its number comes."""
+    return reverse("day", args=[row.operation.slug, row.product.pk, row.usage.month]).removesuffix("01/") + "{}/"
 
 
 def _labels() -> Chart:

@@ -21,7 +21,7 @@ from django.utils.translation import ngettext
 from usage.models import Product
 
 from . import words
-from .charts import slot, sparkline
+from .charts import leads, slot, sparkline
 from .feeds import Health
 from .figures import Change, Line, Months
 from .filters import Overview
@@ -189,10 +189,12 @@ def day_rows(card: Card, now: datetime) -> SafeString:
     product, zone = card.row.product, card.row.operation.zone
     number, moment, day_and_month = words.numbers(), words.moments(zone, now), words.days_and_months()
     figure = words.duration if product.unit == words.DURATION else number
+    link = leads(card.row)
 
     def row(day: Day) -> str:
+        its = link.replace("{}", f"{day.day.day:02}")
         return (
-            f'<tr><th scope="row" class="day">{day_and_month(day.day)}</th>'
+            f'<tr><th scope="row" class="day"><a href="{its}">{day_and_month(day.day)}</a></th>'
             f'<td class="number">{"" if day.items is None else figure(day.items)}</td>'
             f'<td class="number">{"" if day.month_to_date is None else figure(day.month_to_date)}</td>'
             f'<td class="number">{"" if day.licences is None else number(day.licences)}</td>'
