@@ -15,7 +15,7 @@ const ticks = (highest) => (highest < 100000 ? whole : compact);
 
 /** A figure of a product; durations come in hours. */
 function figure(value, chart) {
-  if (!chart.isDuration) return [whole.format(value), chart.unit].filter(Boolean).join(" ");
+  if (!chart.isDuration) return [whole.format(value), chart.unit].filter(Boolean).join(chart.unit === "%" ? "" : " ");
   const minutes = Math.round(value * 60);
   return `${whole.format(Math.floor(minutes / 60))} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
@@ -154,7 +154,7 @@ function stepFor(chart, position) {
 function axis(chart, { of }, position) {
   const step = stepFor(chart, position);
   const written = ticks(step * STEPS);
-  const unit = chart.isDuration && position === "left" ? " h" : "";
+  const unit = position === "right" ? "" : chart.isDuration ? " h" : chart.unit === "%" ? "%" : "";
   return {
     position,
     min: 0,
@@ -188,7 +188,7 @@ function tooltip(chart, { of }) {
         return isUnfinished(chart, first.dataIndex) ? `${title} · ${chart.unfinishedLabel}` : title;
       },
       label: ({ dataset, dataIndex, parsed }) => {
-        const shown = `${dataset.label}: ${dataset.role === "licences" ? whole.format(parsed.y) : figure(parsed.y, chart)}`;
+        const shown = `${dataset.names?.[dataIndex] ?? dataset.label}: ${dataset.role === "licences" ? whole.format(parsed.y) : figure(parsed.y, chart)}`;
         return isReckoned(dataset, dataIndex) ? `${shown} · ${chart.reckonedLabel}` : shown;
       },
       footer: ([first]) => chart.notes?.[first.dataIndex + 1] ?? "",
@@ -238,6 +238,7 @@ function draw(canvas, chart) {
         data: series.data,
         role: series.role,
         reckoned: series.reckoned,
+        names: series.names,
         product: palette.product,
       })),
     },

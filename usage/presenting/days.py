@@ -12,7 +12,8 @@ from django.db.models import F, Q
 
 from usage.models import DailyUsage, Feed, MonthlyUsage, OperationQuerySet, Product, Snapshot
 
-from .figures import ProductMonth, at, midnight, per_licence, product_months
+from .comparing import per_licence
+from .figures import ProductMonth, at, midnight, product_months
 
 MOST = 500
 """More figures than the polls of a day bring, five minutes apart: only a day that is told of later has more."""
@@ -44,7 +45,7 @@ class DayPage:
 
     @property
     def per_licence(self) -> Decimal | None:
-        return per_licence(self.known.items, self.licences) if self.known and self.known.items is not None else None
+        return per_licence(self.known.items, self.licences) if self.known else None
 
     @property
     def to_date_before(self) -> Decimal | None:
