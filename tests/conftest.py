@@ -110,6 +110,13 @@ def queue() -> Iterator[Callable[[], list[tuple[Any, ...]]]]:
 
 
 @pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    """A page that a test asks for in Spanish leaves its language to nobody."""
+    with translation.override("en"):
+        yield
+
+
+@pytest.fixture(autouse=True)
 def roles_outlive_a_flush(django_db_serialized_rollback: None) -> None:
     """After a test that commits, the database is flushed: what migrations brought is put back before the next."""
 

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 INSIDE: dict[str, list[str]] = {
     "usage/collecting": ["rows", "months", "turns", "folding", "snapshots", "recording", "closing", "polling"],
-    "usage/presenting": ["queries", "charts"],
+    "usage/presenting": ["comparing", "figures", "queries", "years", "charts", "tables"],
 }
 """Inside a package, each may import those before it only."""
 

@@ -110,11 +110,11 @@ def test_a_walk_through_the_pages(
 ) -> None:
     page.get_by_role("link", name="Bogotá", exact=True).click()
     page.get_by_role("heading", name="Bogotá", exact=True).wait_for()
-    assert charts_drawn(page) == 4
+    assert charts_drawn(page) == 5
     assert is_drawn_on(page, "canvas")
     page.get_by_text("The figures as a table").first.click()
     page.get_by_role("region", name="The figures of Chat").wait_for()
-    page.get_by_role("link", name="Email").first.click()
+    page.locator("h2").get_by_role("link", name="Email").click()
     page.get_by_role("heading", name="Month to date, by operation").wait_for()
     assert charts_drawn(page) == 1
     page.locator(".months summary").click()
@@ -141,6 +141,50 @@ def test_charts_follow_a_change_to_dark(page: Page, complaints: list[str]) -> No
     assert complaints == []
 
 
+def point(page: Page, canvas: str, index: int) -> tuple[float, float]:
+    """Where a chart's first series has its figure of a day, in the window."""
+    charts_drawn(page)
+    drawn = page.locator(canvas).first
+    drawn.scroll_into_view_if_needed()
+    script = "(c, index) => { const { x, y } = Chart.getChart(c).getDatasetMeta(0).data[index]; return [x, y + 2]; }"
+    x, y = drawn.evaluate(script, index)
+    box = drawn.bounding_box()
+    assert box is not None
+    return box["x"] + x, box["y"] + y
+
+
+def test_points_lead_from_the_year_to_the_month_to_the_day(page: Page, complaints: list[str]) -> None:
+    today = timezone.localdate()
+    page.goto("/operations/bogot/year/")
+    page.mouse.click(*point(page, "canvas", today.month - 1))
+    page.wait_for_url(f"**/operations/bogot/?month={today:%Y-%m}")
+    for canvas in ("[id^=daily]", "[id^=total]"):
+        page.mouse.click(*point(page, canvas, today.day - 1))
+        page.wait_for_url(f"**/products/*/{today}/")
+        page.go_back()
+    page.get_by_text("The figures as a table").first.click()
+    page.get_by_role("region", name="The figures of Chat").get_by_role("link").last.click()
+    page.wait_for_url(f"**/products/*/{today}/")
+    page.get_by_role("link", name="Chat in").click()
+    page.locator("h2").get_by_role("link", name="Chat").click()
+    page.mouse.click(*point(page, "canvas", today.day - 1))
+    page.wait_for_url(f"**/operations/*/products/*/{today}/")
+    assert all("ERR_ABORTED" in complaint for complaint in complaints)  # a request cut short by the next page
+
+
+def test_no_click_leads_where_nothing_is(page: Page) -> None:
+    page.goto("/operations/bogot/year/")
+    x, y = point(page, "canvas", timezone.localdate().month - 1)
+    page.mouse.move(x, y)
+    assert page.locator("canvas").first.evaluate("c => c.style.cursor") == "pointer"
+    script = "c => { const { left, top } = Chart.getChart(c).chartArea; return [left + 2, top + 2]; }"
+    box = page.locator("canvas").first.bounding_box()
+    assert box is not None
+    left, top = page.locator("canvas").first.evaluate(script)
+    page.mouse.move(box["x"] + left, box["y"] + top)
+    assert page.locator("canvas").first.evaluate("c => c.style.cursor") == ""
+
+
 @pytest.fixture
 def outage(operations: list[Operation]) -> None:
     """Bogotá's, from 09:36 of the 1st to the 2nd's, which Quito didn't have: else both have the same figures."""
@@ -152,18 +196,19 @@ def test_charts_out_of_sight_wait_but_not_for_paper(page: Page, operations: list
     page.set_viewport_size({"width": 390, "height": 400})
     page.emulate_media(color_scheme="dark")
     page.goto("/operations/bogot/")
+    page.locator("canvas").first.scroll_into_view_if_needed()
     page.wait_for_function("() => 'ready' in document.querySelector('canvas').dataset")
     ready = "[...document.querySelectorAll('canvas')].filter(canvas => 'ready' in canvas.dataset).length"
-    assert page.evaluate(ready) < 4
+    assert page.evaluate(ready) < 5
     page.evaluate(f"""() => addEventListener("beforeprint", () => {{
         const canvas = document.querySelector("canvas");
         window.onPaper = [{ready}, getComputedStyle(canvas).getPropertyValue("--card"), canvas.clientWidth];
     }})""")
     page.pdf()
     drawn, paper, width = page.evaluate("window.onPaper")
-    assert (drawn, paper) == (4, "#fff")
+    assert (drawn, paper) == (5, "#fff")
     assert width < 390
-    assert charts_drawn(page) == 4
+    assert charts_drawn(page) == 5
 
 
 def hear_more(operation: Operation) -> None:
@@ -191,8 +236,8 @@ def test_a_page_renews_itself_and_keeps_what_is_open(
     assert before != page.locator("dl.keys dd").first.inner_text()
     assert page.get_by_role("region", name="The figures of Chat").is_visible()
     assert page.evaluate("document.activeElement === document.querySelector('main summary')")
-    assert charts_drawn(page) == 4
-    page.wait_for_function("() => Object.keys(Chart.instances).length === 4")
+    assert charts_drawn(page) == 5
+    page.wait_for_function("() => Object.keys(Chart.instances).length === 5")
     assert complaints == []
 
 
@@ -263,6 +308,10 @@ def test_a_csv_is_downloaded_of_what_was_picked(page: Page, complaints: list[str
 @pytest.mark.parametrize("width", [360, 1440])
 def test_nothing_is_wider_than_the_window(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
-    for path in ("/", "/operations/bogot/", "/products/", "/reports/", "/status/"):
+    page.goto("/operations/bogot/?align=weekday&per=licence")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_text("The figures as a table").first.click()
+    day = page.locator("th.day a").last.get_attribute("href") or ""
+    for path in ("/", "/operations/bogot/", "/operations/bogot/year/", day, "/products/", "/reports/", "/status/"):
         page.goto(path)
         assert (path, page.evaluate("document.documentElement.scrollWidth")) <= (path, width)

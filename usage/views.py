@@ -25,8 +25,9 @@ from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from usage.models import Operation, OperationQuerySet, Product
-from usage.presenting import charts, feeds, filters, queries, words
+from usage.presenting import charts, days, feeds, filters, queries, words, years
 from usage.presenting import reports as csv
+from usage.presenting.comparing import Align, Comparison, Per
 from usage.presenting.figures import Months, choose_month
 
 View = Callable[..., HttpResponse]
@@ -80,12 +81,35 @@ def visible(request: HttpRequest) -> OperationQuerySet:
     return Operation.objects.visible_to(request.user)
 
 
-def asked_month(request: HttpRequest) -> date | None:
-    text = request.GET.get("month")
+def operation_with_months(request: HttpRequest, slug: str) -> tuple[Operation, list[date]]:
+    found = queries.operation_with_months(visible(request), slug)
+    if found is None:
+        raise Http404(_("There is no operation at this address, or it is not open to you."))
+    return found
+
+
+def asked_year(request: HttpRequest) -> int | None:
+    text = request.GET.get("year")
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{4}", text) or text == "0000":
+        raise BadRequest(_("A year in an address is four digits, such as ?year=2026."))
+    return int(text)
+
+
+def no_such_year(asked: int, known: Iterable[date]) -> str:
+    return _("There are no figures for %(year)s. The years with figures: %(known)s.") % {
+        "year": asked,
+        "known": ", ".join(sorted({f"{month.year}" for month in known}, reverse=True)),
+    }
+
+
+def asked_month(request: HttpRequest, name: str = "month") -> date | None:
+    text = request.GET.get(name)
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text) or text < "0001":
-        raise BadRequest(_("A month in an address is a year and a month, such as ?month=2026-11."))
+        raise BadRequest(_("A month in an address is a year and a month, such as ?%(name)s=2026-11.") % {"name": name})
     return date(int(text[:4]), int(text[5:]), 1)
 
 
@@ -108,6 +132,19 @@ def one_of(choices: type[Choice], request: HttpRequest, name: str) -> Choice:
     except ValueError:
         named = ", ".join(f"?{name}={choice}" for choice in choices if choice)
         raise BadRequest(_("What can be asked for here: %(choices)s.") % {"choices": named}) from None
+
+
+def comparison(request: HttpRequest, months: Months) -> Comparison:
+    """What a page's month is held against: the month before, unless another one is asked for."""
+    against = asked_month(request, "against")
+    if against and against not in (months.before, *months.known):
+        raise Http404(no_such_month(against, months.known))
+    return Comparison(
+        months.chosen,
+        months.before if against in (None, months.chosen) else against,
+        by_weekday=one_of(Align, request, "align") is Align.WEEKDAY,
+        per_licence=one_of(Per, request, "per") is Per.LICENCE,
+    )
 
 
 def no_such_month(asked: date, known: Iterable[date]) -> str:
@@ -145,13 +182,36 @@ def overview(request: HttpRequest) -> HttpResponse:
 @page
 def operation(request: HttpRequest, slug: str) -> HttpResponse:
     now = timezone.now()
-    found = queries.operation_with_months(visible(request), slug)
-    if found is None:
-        raise Http404(_("There is no operation at this address, or it is not open to you."))
-    its, known = found
+    its, known = operation_with_months(request, slug)
     chosen = months(request, known, its.zone)
-    read = queries.operation_page(its, chosen.chosen, now)
+    read = queries.operation_page(its, chosen.chosen, now, comparison(request, chosen))
     return show(request, "operation", now, months=chosen, page=read, charts=charts.operation_charts(read))
+
+
+@page
+def year(request: HttpRequest, slug: str) -> HttpResponse:
+    now = timezone.now()
+    its, known = operation_with_months(request, slug)
+    today = timezone.localdate(timezone=its.zone)
+    default = choose_month(None, known, today).chosen.year
+    asked = asked_year(request)
+    if asked and asked not in {default, *(month.year for month in known)}:
+        raise Http404(no_such_year(asked, known))
+    read = years.operation_year(its, asked or default, known, today)
+    return show(request, "year", now, page=read, charts=charts.year_charts(read))
+
+
+@page
+def day(request: HttpRequest, slug: str, pk: int, day: date) -> HttpResponse:
+    now = timezone.now()
+    found = days.feed_with_months(visible(request), slug, pk)
+    if found is None:
+        raise Http404(_("There is no such product in an operation that is open to you."))
+    feed, known = found
+    if day.replace(day=1) not in known:
+        raise Http404(no_such_month(day.replace(day=1), known))
+    chosen = choose_month(day.replace(day=1), known, timezone.localdate(timezone=feed.operation.zone))
+    return show(request, "day", now, months=chosen, page=days.day_page(feed, pk, day, known, now))
 
 
 @page
@@ -170,14 +230,16 @@ def product(request: HttpRequest, pk: int) -> HttpResponse:
     if its is None or not known:
         raise Http404(_("There is no product at this address, or none that is open to you."))
     chosen = months(request, known)
-    rows = queries.product_page(its, operations, chosen.chosen, now)
-    lines = rows[: charts.SERIES]
+    held = comparison(request, chosen)
+    rows = queries.product_page(its, operations, chosen.chosen, now, held)
+    lines = charts.lines_of(rows)
     looks = {
         "is_unfinished": any(row.unfinished for row in lines),
         "is_reckoned": any(row.usage.reckoned_days for row in lines),
     }
-    drawn = {"comparison": charts.comparison(rows)}
-    return show(request, "product", now, months=chosen, product=its, rows=rows, charts=drawn, **looks)
+    drawn = {"comparison": charts.comparison(lines)}
+    parts = {"product": its, "rows": rows, "lines": lines, "comparison": held, "charts": drawn, **looks}
+    return show(request, "product", now, months=chosen, **parts)
 
 
 @page

@@ -15,7 +15,7 @@ const ticks = (highest) => (highest < 100000 ? whole : compact);
 
 /** A figure of a product; durations come in hours. */
 function figure(value, chart) {
-  if (!chart.isDuration) return [whole.format(value), chart.unit].filter(Boolean).join(" ");
+  if (!chart.isDuration) return [whole.format(value), chart.unit].filter(Boolean).join(chart.unit === "%" ? "" : " ");
   const minutes = Math.round(value * 60);
   return `${whole.format(Math.floor(minutes / 60))} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
@@ -27,6 +27,9 @@ function colours(canvas) {
 }
 
 const isReckoned = (series, index) => series.reckoned?.includes(index + 1) ?? false;
+
+/** A chart of days has one that is unfinished at the most, a year's has the months that aren't closed. */
+const isUnfinished = (chart, index) => [chart.unfinished].flat().includes(index + 1);
 
 /** How solid a bar is, as the stylesheet's colours are #rrggbb. On paper it is outlined, which saves ink. */
 function alpha(isReckoned, isUnfinished) {
@@ -113,7 +116,7 @@ function line(series, colour, width, unfinished, card) {
 
 const looks = {
   items: (series, chart, { product }) => ({
-    backgroundColor: ({ dataIndex: index }) => product + alpha(isReckoned(series, index), index + 1 === chart.unfinished),
+    backgroundColor: ({ dataIndex: index }) => product + alpha(isReckoned(series, index), isUnfinished(chart, index)),
     borderColor: product,
     borderWidth: ({ dataIndex: index }) => (isOnPaper() && !isReckoned(series, index) ? 1 : 0),
     borderRadius: 2,
@@ -151,7 +154,7 @@ function stepFor(chart, position) {
 function axis(chart, { of }, position) {
   const step = stepFor(chart, position);
   const written = ticks(step * STEPS);
-  const unit = chart.isDuration && position === "left" ? " h" : "";
+  const unit = position === "right" ? "" : chart.isDuration ? " h" : chart.unit === "%" ? "%" : "";
   return {
     position,
     min: 0,
@@ -181,12 +184,11 @@ function tooltip(chart, { of }) {
     itemSort: (one, other) => one.datasetIndex - other.datasetIndex,
     callbacks: {
       title: ([first]) => {
-        const day = first.dataIndex + 1;
         const title = chart.titles[first.dataIndex];
-        return day === chart.unfinished ? `${title} · ${chart.unfinishedLabel}` : title;
+        return isUnfinished(chart, first.dataIndex) ? `${title} · ${chart.unfinishedLabel}` : title;
       },
       label: ({ dataset, dataIndex, parsed }) => {
-        const shown = `${dataset.label}: ${dataset.role === "licences" ? whole.format(parsed.y) : figure(parsed.y, chart)}`;
+        const shown = `${dataset.names?.[dataIndex] ?? dataset.label}: ${dataset.role === "licences" ? whole.format(parsed.y) : figure(parsed.y, chart)}`;
         return isReckoned(dataset, dataIndex) ? `${shown} · ${chart.reckonedLabel}` : shown;
       },
       footer: ([first]) => chart.notes?.[first.dataIndex + 1] ?? "",
@@ -197,6 +199,16 @@ function tooltip(chart, { of }) {
       },
     },
   };
+}
+
+/** Where a click leads: to the day, or the month, of the point in its column that is nearest. */
+function target(made, chart, event) {
+  const column = made.getElementsAtEventForMode(event, "index", { intersect: false }, false);
+  const away = ({ element }) => Math.abs(element.y - event.y);
+  const [point] = column
+    .filter(({ datasetIndex, index }) => chart.series[datasetIndex].leads && chart.series[datasetIndex].data[index] !== null)
+    .sort((one, other) => away(one) - away(other));
+  return point && chart.series[point.datasetIndex].leads.replace("{}", String(point.index + 1).padStart(2, "0"));
 }
 
 function draw(canvas, chart) {
@@ -226,6 +238,7 @@ function draw(canvas, chart) {
         data: series.data,
         role: series.role,
         reckoned: series.reckoned,
+        names: series.names,
         product: palette.product,
       })),
     },
@@ -234,6 +247,11 @@ function draw(canvas, chart) {
       responsive: true,
       maintainAspectRatio: false,
       interaction: { mode: "index", intersect: false },
+      onHover: (event, _, made) => (canvas.style.cursor = target(made, chart, event) ? "pointer" : ""),
+      onClick: (event, _, made) => {
+        const address = target(made, chart, event);
+        if (address) location.assign(address);
+      },
       scales,
       plugins: {
         legend: { display: false },

@@ -89,11 +89,20 @@ def test_charts_are_plain_json(heard: Operation) -> None:
     assert json.loads(json.dumps(drawn)) == drawn
 
 
+def test_what_is_of_this_month_leads_to_its_days_and_nothing_else_leads(heard: Operation) -> None:
+    daily, total = charts.operation_charts(page(heard, at(5, 14))).values()
+    email = Product.objects.get(name="Email").pk
+    days = f"/operations/bogot-norte/products/{email}/2026-11-{{}}/"
+    assert [series.get("leads") for chart in (daily, total) for series in chart["series"]] == [days, None, days, None]
+    rows = queries.product_page(Product.objects.get(pk=email), Operation.objects.all(), NOVEMBER, at(5, 14))
+    assert charts.comparison(charts.lines_of(rows))["series"][0]["leads"] == days
+
+
 def test_a_comparison_draws_the_eight_largest(operation: Operation) -> None:
     for number in range(10):
         hear(make_operation(f"Operation {number}"), "interactions", at(1), ("Email", str(number)))
     rows = queries.product_page(Product.objects.get(), Operation.objects.all(), NOVEMBER, at(1, 13))
-    series = charts.comparison(rows)["series"]
+    series = charts.comparison(charts.lines_of(rows))["series"]
     assert [line["label"][-1] for line in series] == list("98765432")
     assert [line["slot"] for line in series] == list(range(1, 9))
 

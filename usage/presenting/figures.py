@@ -19,8 +19,8 @@ from zoneinfo import ZoneInfo
 from usage.models import GAP_INTERVALS, Certificate, Correction, Feed, MonthlyUsage, Operation, Product
 from usage.wolkvox.catalogue import APIS
 
-Amounts = Sequence[Decimal | None]
-"""A month's days from the 1st, None where nothing is known."""
+from . import comparing
+from .comparing import Amounts, Comparison, Days, Shown, per_licence
 
 ORDER = {name: number for number, name in enumerate(sorted(APIS, key=lambda name: APIS[name].licensed_by is None))}
 """The catalogue's order, but first what is held against licences."""
@@ -45,6 +45,11 @@ class Months:
     def before(self) -> date:
         """The month that the chosen one is held against, known or not."""
         return month_before(self.chosen)
+
+    @property
+    def others(self) -> list[date]:
+        """Those that the chosen one can be held against: the latest first."""
+        return sorted({*self.known, self.before} - {self.chosen}, reverse=True)
 
     @property
     def previous(self) -> date | None:
@@ -158,14 +163,15 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class ProductMonth:
-    """A product's month in an operation, beside the month before and the licences."""
+    """A product's month in an operation, beside the month that it is held against and the licences."""
 
     operation: Operation
     product: Product
+    comparison: Comparison
     usage: MonthlyUsage
     before: MonthlyUsage | None
     licences: Licences | None
-    licences_before: Decimal | None
+    licences_before: Licences | None
     feed: Feed | None
     now: datetime
     corrections: Sequence[Correction] = ()
@@ -188,12 +194,21 @@ class ProductMonth:
 
     @cached_property
     def change(self) -> Change | None:
-        """Against as many complete days of the month before; None where either is unknown."""
-        day = last_complete_day(self.usage.month, self.usage.as_of, self.operation, self.now)
-        if self.before is None or day == 0:
+        """Over the complete days that are compared; None where what either month had used by then was not told."""
+        if self.before is None:
             return None
-        then = day_before(self.usage.month, day)
-        return change(self.usage.month, day, told_at(self.usage, day), told_at(self.before, then))
+        complete = (
+            last_complete_day(its.month, its.as_of, self.operation, self.now) for its in (self.usage, self.before)
+        )
+        stretches = self.comparison.stretches(*complete)
+        if stretches is None:
+            return None
+        these, those = stretches
+        now, then = self._used(self.usage, self.licences, these), self._used(self.before, self.licences_before, those)
+        if now is None or then is None:
+            return None
+        is_whole = these.number == self.comparison.length and those.number == self.comparison.length_against
+        return Change(these.number, now, then, is_whole)
 
     @property
     def line(self) -> Line:
@@ -209,13 +224,63 @@ class ProductMonth:
             licences_change=licences.change if licences else Decimal(0),
         )
 
+    def _used(self, usage: MonthlyUsage, licences: Licences | None, days: Days) -> Decimal | None:
+        """What was used in a stretch of a month, as it is shown."""
+        begin, end = told_at(usage, days.first - 1), told_at(usage, days.last)
+        used = None if begin is None or end is None else end - begin
+        if not self.is_per_licence:
+            return used
+        known = [last for last in (licences.by_day[: days.last] if licences else ()) if last is not None]
+        return per_licence(used, known[-1] if known else None)
+
+    @property
+    def is_per_licence(self) -> bool:
+        """Whether its days are shown per licence: where that is asked for, and any licences are known."""
+        return self.comparison.per_licence and self.licences is not None
+
+    @cached_property
+    def shown(self) -> Shown:
+        return self._shown(self.usage, self.licences, first=self.comparison.first, length=self.comparison.length)
+
+    @cached_property
+    def beside(self) -> Shown | None:
+        """The other month's days, in the places of those that they stand beside."""
+        if self.before is None:
+            return None
+        held = self.comparison
+        its = self._shown(self.before, self.licences_before, first=held.first_against, length=held.length_against)
+        return Shown(held.beside(its.in_day), held.beside(its.to_date))
+
+    @property
+    def to_date(self) -> Amounts:
+        """The month to date by the end of each day, whatever else is compared."""
+        return self._shown(self.usage, self.licences, first=1, length=self.comparison.length).to_date
+
+    @property
+    def whole_against(self) -> Decimal | None:
+        """What all of the other month came to, as it is shown; None where it is unknown or still runs."""
+        if self.is_per_licence:
+            return self.per_licence_before
+        is_over = self.before and has_ended(self.before.month, self.operation, self.now)
+        return self.before.items if self.before and is_over else None
+
+    def _shown(self, usage: MonthlyUsage, licences: Licences | None, *, first: int, length: int) -> Shown:
+        by_day = (licences.by_day if licences else ()) if self.is_per_licence else None
+        return comparing.shown(
+            amounts(usage.items_by_day), amounts(usage.to_date_by_day), by_day, first=first, length=length
+        )
+
     @property
     def per_licence(self) -> Decimal | None:
         return per_licence(self.usage.items, self.licences.last if self.licences else None)
 
     @property
     def per_licence_before(self) -> Decimal | None:
-        return per_licence(self.before.items, self.licences_before) if self.before else None
+        """Of the other month, where it is over."""
+        if self.before is None or self.licences_before is None:
+            return None
+        is_over = has_ended(self.before.month, self.operation, self.now)
+        return per_licence(self.before.items, self.licences_before.last) if is_over else None
 
     @property
     def certificate(self) -> Certificate | None:
@@ -302,16 +367,14 @@ def change(month: date, day: int, present: Decimal | None, past: Decimal | None)
 
 def told_at(usage: MonthlyUsage, day: int) -> Decimal | None:
     """What the month had used by the end of a day, where that was told."""
+    if day == 0:
+        return Decimal(0)
     return None if is_reckoned(day, usage.reckoned_days) else at(usage.to_date_by_day, day)
 
 
 def is_reckoned(day: int, reckoned_days: Sequence[int]) -> bool:
     """Whether what the month had used by the end of a day was not told: it lies between two reckoned days."""
     return day in reckoned_days and day + 1 in reckoned_days
-
-
-def per_licence(items: Decimal, licences: Decimal | None) -> Decimal | None:
-    return items / licences if licences else None
 
 
 def at(by_day: Sequence[str | None], day: int) -> Decimal | None:
@@ -341,28 +404,30 @@ def product_months(
     now: datetime,
     *,
     corrections: Mapping[int, Sequence[Correction]] | None = None,
+    comparison: Comparison | None = None,
 ) -> list[ProductMonth]:
-    """The rows of `month`, put beside those of the month before; each of `usages` with its product.
+    """The rows of `month`, put beside those of the month before or of another one; each of `usages` with its product.
 
     `corrections` are by the id of the monthly row.
     """
     found = {(row.operation_id, row.product_id, row.month): row for row in usages}
     feed_of = {(feed.operation_id, feed.api): feed for feed in of_feeds}
-    before = month_before(month)
+    comparison = comparison or Comparison(month, month_before(month))
+    against = comparison.against
     rows = []
     for (operation_id, product_id, its_month), usage in found.items():
         if its_month != month or not usage.product.is_counted:
             continue
         gauge = usage.product.licensed_by_id or 0
-        past_licences = found.get((operation_id, gauge, before))
         rows.append(
             ProductMonth(
                 operation=operations[operation_id],
                 product=usage.product,
+                comparison=comparison,
                 usage=usage,
-                before=found.get((operation_id, product_id, before)),
+                before=found.get((operation_id, product_id, against)),
                 licences=licences_of(found.get((operation_id, gauge, month))),
-                licences_before=past_licences.items if past_licences else None,
+                licences_before=licences_of(found.get((operation_id, gauge, against))),
                 feed=feed_of.get((operation_id, usage.product.api)),
                 now=now,
                 corrections=(corrections or {}).get(usage.pk, ()),

@@ -24,6 +24,7 @@ from usage.models import Correction, DailyUsage, Feed, MonthlyUsage, Operation, 
 from usage.wolkvox.catalogue import APIS
 
 from . import feeds, insights
+from .comparing import Comparison
 from .feeds import Health
 from .figures import (
     ORDER,
@@ -302,6 +303,7 @@ class Card:
 @dataclass(frozen=True)
 class OperationPage:
     operation: Operation
+    comparison: Comparison
     cards: Sequence[Card]
     gauges: Sequence[ProductMonth]
     health: Health
@@ -315,15 +317,20 @@ class OperationPage:
         return max(first, key=lambda row: row.usage.items, default=None)
 
 
-def operation_page(operation: Operation, month: date, now: datetime) -> OperationPage:
-    """One operation's month: three queries, whatever the number of products."""
+def operation_page(
+    operation: Operation, month: date, now: datetime, comparison: Comparison | None = None
+) -> OperationPage:
+    """One operation's month, beside the month before or another one: three queries, whatever the number of products."""
+    comparison = comparison or Comparison(month, month_before(month))
     itself = Operation.objects.filter(pk=operation.pk)
-    usages, corrections = with_corrections(usages_of((month, month_before(month)), itself))
+    usages, corrections = with_corrections(usages_of((month, comparison.against), itself))
     of_feeds = feeds_of(itself)
-    rows = product_months(usages, month, {operation.pk: operation}, of_feeds, now, corrections=corrections)
+    known = {operation.pk: operation}
+    rows = product_months(usages, month, known, of_feeds, now, corrections=corrections, comparison=comparison)
     days = days_of(operation, month, {row.product.pk for row in rows} | {row.product.licensed_by_id for row in rows})
     return OperationPage(
         operation=operation,
+        comparison=comparison,
         cards=[Card(row, card_days(row, days)) for row in rows if row.product.is_usage],
         gauges=[row for row in rows if not row.product.is_usage],
         health=feeds.health_of(operation, of_feeds, now),
@@ -425,16 +432,23 @@ def products(operations: OperationQuerySet, month: date) -> list[ApiTotals]:
     ]
 
 
-def product_page(product: Product, operations: OperationQuerySet, month: date, now: datetime) -> list[ProductMonth]:
-    """One product's month in each operation, the largest first: three queries."""
+def product_page(
+    product: Product, operations: OperationQuerySet, month: date, now: datetime, comparison: Comparison | None = None
+) -> list[ProductMonth]:
+    """One product's month in each operation, the largest first, in all or per licence: three queries."""
+    comparison = comparison or Comparison(month, month_before(month))
     found = {operation.pk: operation for operation in operations.defer("token_encrypted")}
     both = {product.pk, product.licensed_by_id}
-    usages = usages_of((month, month_before(month)), operations).filter(product__in=both - {None})
+    usages = usages_of((month, comparison.against), operations).filter(product__in=both - {None})
     usages = usages.select_related("product")
     of_feeds = [feed for feed in feeds_of(operations) if feed.api == product.api]
-    rows = product_months(usages, month, found, of_feeds, now)
+    rows = product_months(usages, month, found, of_feeds, now, comparison=comparison)
     mine = [row for row in rows if row.product.pk == product.pk]
-    return sorted(mine, key=lambda row: (-row.usage.items, row.operation.name))
+
+    def most(row: ProductMonth) -> Decimal:
+        return (row.per_licence or Decimal(0)) if comparison.per_licence else row.usage.items
+
+    return sorted(mine, key=lambda row: (-most(row), row.operation.name))
 
 
 def products_with_figures(operations: OperationQuerySet, month: date | None = None) -> QuerySet[Product]:

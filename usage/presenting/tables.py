@@ -5,7 +5,7 @@ What holds a name or a translation is escaped; figures are not, which have digit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache, lru_cache
@@ -21,9 +21,10 @@ from django.utils.translation import ngettext
 from usage.models import Product
 
 from . import words
-from .charts import slot, sparkline
+from .charts import leads, slot, sparkline
+from .comparing import Amounts, Comparison
 from .feeds import Health
-from .figures import Change, Line, Months
+from .figures import Change, Line, Months, ProductMonth
 from .filters import Overview
 from .queries import Card, Day, OperationMonth
 
@@ -102,6 +103,17 @@ def month_links(months: Months, query: QueryDict) -> SafeString:
         return f'<li><a href="{link}"{current}>{escape(capfirst(name(month)))}</a></li>'
 
     return mark_safe("".join([item(month) for month in months.known]))  # noqa: S308  escaped above
+
+
+def month_options(months: Months, comparison: Comparison) -> SafeString:
+    """Each month that a page's can be held against."""
+    name = words.months_and_years()
+
+    def option(month: date) -> str:
+        selected = " selected" if month == comparison.against else ""
+        return f'<option value="{month:%Y-%m}"{selected}>{escape(name(month))}</option>'
+
+    return mark_safe("".join([option(month) for month in months.others]))  # noqa: S308  escaped above
 
 
 # Overview
@@ -184,17 +196,58 @@ def trouble_of(health: Health) -> str:
 # One operation
 
 
+def product_rows(cards: Sequence[Card]) -> SafeString:
+    """A row for each usage product: month to date, change, and use per licence."""
+    number = words.numbers()
+
+    def row(its: ProductMonth) -> str:
+        product, quotient = its.product, its.per_licence
+        figure = words.duration if product.unit == words.DURATION else number
+        return (
+            f'<tr class="p{slot(product)}"><th scope="row" class="product"><a href="#product-{product.pk}">'
+            f'<span class="dot"></span>{escape(product.name)}</a></th>'
+            f'<td class="number main">{figure(its.usage.items)}</td>'
+            f'<td class="number">{percent(its.change) if its.change else ""}</td>'
+            f'<td class="number wide">{"" if quotient is None else words.glance(quotient, product)}</td></tr>'
+        )
+
+    return mark_safe("".join([row(card.row) for card in cards]))  # noqa: S308  escaped above
+
+
 def day_rows(card: Card, now: datetime) -> SafeString:
-    """A row for each day of a usage product: use, month to date, licences, as of, and what is to be noted."""
-    product, zone = card.row.product, card.row.operation.zone
+    """A row for each day of a usage product: use, month to date, the other month beside it, licences, as of, and what
+    is to be noted.
+    """
+    its, product, zone = card.row, card.row.product, card.row.operation.zone
     number, moment, day_and_month = words.numbers(), words.moments(zone, now), words.days_and_months()
-    figure = words.duration if product.unit == words.DURATION else number
+    is_duration, held, link = product.unit == words.DURATION, its.comparison, leads(its)
+
+    def figure(amount: Decimal) -> str:
+        if is_duration:
+            return words.duration(amount)
+        return number(words.rounded(amount) if its.is_per_licence else amount)
+
+    def cell(amounts: Amounts, place: int) -> str:
+        amount = amounts[place]
+        if amount is None:
+            return '<td class="number"></td>'
+        return f'<td class="number">{figure(amount)}</td>'
+
+    def beside(place: int) -> str:
+        if its.beside is None:
+            return ""
+        day = held.day_beside(place + 1) if held.by_weekday else None
+        named = (
+            f'<td class="soft day">{escape(words.weekday_and_day(day)) if day else ""}</td>' if held.by_weekday else ""
+        )
+        return named + cell(its.beside.to_date, place)
 
     def row(day: Day) -> str:
+        place = day.day.day - 1
+        address = link.replace("{}", f"{day.day.day:02}")
         return (
-            f'<tr><th scope="row" class="day">{day_and_month(day.day)}</th>'
-            f'<td class="number">{"" if day.items is None else figure(day.items)}</td>'
-            f'<td class="number">{"" if day.month_to_date is None else figure(day.month_to_date)}</td>'
+            f'<tr><th scope="row" class="day"><a href="{address}">{day_and_month(day.day)}</a></th>'
+            f"{cell(its.shown.in_day, place)}{cell(its.shown.to_date, place)}{beside(place)}"
             f'<td class="number">{"" if day.licences is None else number(day.licences)}</td>'
             f'<td class="number soft wide">{moment(day.as_of) if day.as_of else ""}</td>'
             f'<td class="soft notes">{notes(day)}</td></tr>'

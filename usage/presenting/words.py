@@ -29,6 +29,8 @@ from usage.models import (
 from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.errors import OUTCOMES
 
+from .comparing import Comparison
+
 DURATION = "seconds"
 
 MARKS = {",": "THOUSAND", ".": "DECIMAL"}
@@ -79,6 +81,11 @@ def figure(value: Decimal, product: Product) -> str:
 def unit(product: Product) -> str:
     """Empty for a duration, whose figures name their units."""
     return _(product.unit) if product.unit and product.unit != DURATION else ""
+
+
+def unit_per_licence(product: Product) -> str:
+    named = unit(product)
+    return _("%(unit)s per licence") % {"unit": named} if named else _("per licence")
 
 
 def amount(value: Decimal, product: Product) -> str:
@@ -140,6 +147,17 @@ def month_name(month: date) -> str:
     return date_format(month, "F")
 
 
+def against(comparison: Comparison) -> str:
+    """The other month's name, with its year where that is another one: octubre, diciembre de 2025."""
+    is_near = comparison.against.year == comparison.month.year
+    return month_name(comparison.against) if is_near else month_year(comparison.against)
+
+
+def weekday_and_day(day: date) -> str:
+    """Mon 5 Oct, lun 5 oct."""
+    return date_format(day, _("D j M"))
+
+
 def day_and_month(day: date) -> str:
     return days_and_months()(day)
 
@@ -148,6 +166,11 @@ def days_and_months() -> Callable[[date], str]:
     """`day_and_month` for many."""
     form, language = _("j M"), get_language()
     return lambda day: _written(day, form, language)
+
+
+def whole_day(day: date) -> str:
+    """Sunday 22 November 2026, domingo 22 de noviembre de 2026."""
+    return date_format(day, _("l j F Y"))
 
 
 def moment(at: datetime, zone: ZoneInfo, now: datetime) -> str:

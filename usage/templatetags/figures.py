@@ -10,6 +10,7 @@ from django.template import Context
 from django.utils.safestring import SafeString
 
 from usage.presenting import charts, tables, words
+from usage.presenting.comparing import Comparison
 from usage.presenting.figures import Line
 from usage.presenting.filters import Overview
 from usage.presenting.queries import Card
@@ -17,6 +18,7 @@ from usage.presenting.queries import Card
 register = template.Library()
 
 for function in (
+    words.against,
     words.api_title,
     words.city,
     words.day_and_month,
@@ -28,10 +30,13 @@ for function in (
     words.number,
     words.other_zone,
     words.signed,
+    words.span,
     words.stretch,
     words.unheard,
     words.unit,
     words.vendors_month,
+    words.weekday_and_day,
+    words.whole_day,
     charts.slot,
     tables.percent,
 ):
@@ -40,6 +45,12 @@ for function in (
 register.simple_tag(charts.sparkline, name="sparkline")
 register.simple_tag(words.certificate, name="certificate")
 register.simple_tag(words.correction, name="correction")
+register.simple_tag(tables.product_rows, name="product_rows")
+
+
+@register.filter
+def outcome(name: str) -> str:
+    return words.of_outcome(name).title
 
 
 @register.filter
@@ -73,6 +84,11 @@ def in_month(context: Context) -> str:
 @register.simple_tag(takes_context=True)
 def month_links(context: Context) -> SafeString:
     return tables.month_links(context["months"], context["request"].GET)
+
+
+@register.simple_tag(takes_context=True)
+def month_options(context: Context, comparison: Comparison) -> SafeString:
+    return tables.month_options(context["months"], comparison)
 
 
 @register.simple_tag

@@ -1,0 +1,109 @@
+"""A year of an operation: its months side by side, from the monthly rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from usage.models import MonthlyUsage, Operation, Product
+
+from .figures import ORDER
+from .queries import usages_of, with_corrections
+
+State = MonthlyUsage.State
+
+
+@dataclass(frozen=True)
+class Month:
+    """A month of the year, of each product in the year's order; None where nothing is known."""
+
+    month: date
+    usages: Sequence[MonthlyUsage | None]
+    corrected: Sequence[Product]
+    """Those of which the vendor said something else after the closing."""
+
+    @property
+    def known(self) -> list[MonthlyUsage]:
+        return [usage for usage in self.usages if usage]
+
+    @property
+    def states(self) -> list[State]:
+        """Each API's month is closed on its own."""
+        states = {usage.state for usage in self.known}
+        return [state for state in State if state in states]
+
+    @property
+    def unheard(self) -> int:
+        """Seconds without a good poll, of the product that it concerns most."""
+        return max((usage.gap_seconds for usage in self.known), default=0)
+
+    @property
+    def seconds_unheard(self) -> int | None:
+        """From the last good poll to the month's end, likewise; None until one of the products is closed."""
+        certificates = [getattr(usage, "certificate", None) for usage in self.known]
+        return max((certificate.seconds_unheard for certificate in certificates if certificate), default=None)
+
+
+@dataclass(frozen=True)
+class Year:
+    """The months from the first with figures on that have begun."""
+
+    operation: Operation
+    number: int
+    products: Sequence[Product]
+    months: Sequence[Month]
+    previous: int | None
+    next: int | None
+
+    @property
+    def totals(self) -> list[tuple[Product, Decimal | None]]:
+        """Of usage, what the months come to as far as they are known; a gauge has no sum."""
+        columns = zip(*(month.usages for month in self.months), strict=True)
+        return [
+            (product, sum((usage.items for usage in usages if usage), Decimal(0)) if product.is_usage else None)
+            for product, usages in zip(self.products, columns, strict=True)
+        ]
+
+    @property
+    def has_open(self) -> bool:
+        return any(not usage.is_closed for month in self.months for usage in month.known)
+
+    @property
+    def has_unknown(self) -> bool:
+        return any(len(month.known) < len(self.products) for month in self.months)
+
+
+def months_of(year: int) -> list[date]:
+    return [date(year, number, 1) for number in range(1, 13)]
+
+
+def operation_year(operation: Operation, number: int, known: Sequence[date], today: date) -> Year:
+    """One operation's year, `known` being its months with figures: one query."""
+    last = max(today, *known) if known else today
+    months = [month for month in months_of(number) if min(known, default=last) <= month <= last]
+    rows = usages_of(months, Operation.objects.filter(pk=operation.pk)).filter(product__is_counted=True)
+    usages, corrections = with_corrections(rows.defer("items_by_day", "to_date_by_day", "reckoned_days", "gaps"))
+    by_id = {usage.product_id: usage.product for usage in usages}
+    products = sorted(by_id.values(), key=lambda its: (not its.is_usage, ORDER[its.api], its.name, its.pk))
+    found = {(usage.month, usage.product_id): usage for usage in usages}
+    return Year(
+        operation=operation,
+        number=number,
+        products=products,
+        months=[
+            Month(
+                month=month,
+                usages=[found.get((month, product.pk)) for product in products],
+                corrected=[
+                    product
+                    for product in products
+                    if (usage := found.get((month, product.pk))) and usage.pk in corrections
+                ],
+            )
+            for month in months
+        ],
+        previous=max((month.year for month in known if month.year < number), default=None),
+        next=min((month.year for month in known if month.year > number), default=None),
+    )
