@@ -4,10 +4,10 @@ export PORT ?= 8000
 bin := .venv/bin
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
-.PHONY: help run start test check bench audit soak lock
+.PHONY: help run start test check bench audit screenshots soak lock
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' Makefile
 
 run: .venv/installed data/static/staticfiles.json ## the demo: simulated operations, figures at once (PORT=8000)
 	@$(bin)/python -m billing_dashboard.launch --demo
@@ -92,6 +92,10 @@ bench: .venv/installed-dev data/static/staticfiles.json ## the figures to reach,
 audit: .venv/installed-dev ## what a browser finds on the pages of a running `make run`: axe, Lighthouse, weight, speed
 	@$(call apt-install,$(chromium))
 	$(bin)/python -m tests.audit
+
+screenshots: .venv/installed-dev ## the pictures of docs/guides again, from a running `make run`
+	@$(call apt-install,$(chromium))
+	$(bin)/python -m tests.screenshots
 
 soak: .venv/installed-dev data/static/staticfiles.json ## 24 months x 50 operations, faults, kills and all: docs/soak.md
 	@$(call apt-install,$(postgresql))

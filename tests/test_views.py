@@ -431,9 +431,9 @@ def test_a_closed_month_says_that_it_never_changes(client: Client, sign_in: Sign
         state="closed", closed_at=datetime(2026, 11, 1, 5, 4, tzinfo=UTC)
     )
     sign_in("Managers")
-    assert "Closed 1 Nov 00:04: it never changes any more." in text(
-        client.get("/operations/bogot-norte/?month=2026-10")
-    )
+    page = text(client.get("/operations/bogot-norte/?month=2026-10"))
+    assert "Closed 1 Nov 00:04: it never changes any more." in page
+    assert "<dt>The whole month</dt>" in page
 
 
 @pytest.fixture
