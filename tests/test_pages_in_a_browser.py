@@ -241,6 +241,16 @@ def test_a_page_renews_itself_and_keeps_what_is_open(
     assert complaints == []
 
 
+def test_a_word_says_what_it_means_where_it_stands(page: Page) -> None:
+    page.goto("/operations/bogot/")
+    meaning = page.get_by_text("The month runs, and its figures follow each good poll.")
+    assert not meaning.is_visible()
+    page.get_by_role("button", name="open", exact=True).first.press("Enter")
+    meaning.wait_for()
+    page.keyboard.press("Escape")
+    meaning.wait_for(state="hidden")
+
+
 def test_a_page_says_that_it_can_not_be_renewed(page: Page) -> None:
     page.clock.install()
     page.goto("/")

@@ -490,6 +490,14 @@ def test_the_table_says_in_words_what_the_charts_draw(finance: Client) -> None:
     assert "For 3 h of the month nothing was heard." in shown
 
 
+@pytest.mark.parametrize("path", ["/", "/operations/bogot-norte/?month=2026-10", "/status/"])
+def test_every_word_that_can_be_asked_has_its_meaning_on_the_page(certified: Client, path: str) -> None:
+    page = text(certified.get(path))
+    asked = re.findall(r'popovertarget="([\w-]+)"', page)
+    assert asked
+    assert set(asked) <= set(re.findall(r'<div popover id="([\w-]+)"', page))
+
+
 def test_a_link_keeps_the_month_unless_it_is_the_one_shown_anyway(
     client: Client, sign_in: SignIn, filled: Operation
 ) -> None:

@@ -340,6 +340,66 @@ def clock(minutes: int) -> str:
     return f"{hours:02}:{minute:02}"
 
 
+# What the words mean
+
+
+_MEANINGS = {
+    "as-of": (gettext_noop("As of"), gettext_noop("When the last good poll behind the figure was.")),
+    "per-licence": (
+        gettext_noop("Use per licence"),
+        gettext_noop("The month to date, divided by the licences as last told."),
+    ),
+    "unfinished": (gettext_noop("Unfinished"), gettext_noop("The day still ran when it was last heard of.")),
+    "no-answer": (
+        gettext_noop("No answer"),
+        gettext_noop(
+            "A stretch of more than two and a half intervals without a good poll. A late poll or two is no news."
+        ),
+    ),
+    "reckoned": (
+        gettext_noop("Reckoned"),
+        gettext_noop(
+            "No poll saw the day end. What was used in the stretch without an answer is exact, and spread over its "
+            "days by time."
+        ),
+    ),
+    "restated": (
+        gettext_noop("Restated"),
+        gettext_noop(
+            "The vendor lowered a month-to-date figure within its month. Both figures are kept; the later one counts."
+        ),
+    ),
+    "held": (
+        gettext_noop("Held"),
+        gettext_noop("Answers around a month's end wait until it is certain which of the two months they speak of."),
+    ),
+    "open": (gettext_noop("Open"), gettext_noop("The month runs, and its figures follow each good poll.")),
+    "closing": (
+        gettext_noop("Closing"),
+        gettext_noop("The month is over; its last figures are being waited for, a day at the most."),
+    ),
+    "closed": (
+        gettext_noop("Closed"),
+        gettext_noop(
+            "The figure never changes any more. What the vendor says of the month later stands beside it, as a "
+            "correction."
+        ),
+    ),
+    "unseen": (
+        gettext_noop("Gone unseen"),
+        gettext_noop(
+            "Use between the last good poll and the month's end can't be asked for afterwards. At the quickest pace "
+            "known it was no more than is said."
+        ),
+    ),
+}
+
+
+def meanings() -> list[tuple[str, str, str]]:
+    """The words of the pages that need one: a short name, the word, and what it means."""
+    return [(name, _(word), _(meaning)) for name, (word, meaning) in _MEANINGS.items()]
+
+
 # Outcomes
 
 

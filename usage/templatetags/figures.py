@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from django import template
 from django.template import Context
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from usage.presenting import charts, tables, words
@@ -76,6 +77,24 @@ def in_month(context: Context) -> str:
     """The query that keeps a link in the page's month: empty where that would be chosen anyway."""
     months = context.get("months")
     return "" if months is None or months.is_default else f"?month={months.chosen:%Y-%m}"
+
+
+# What the words mean
+
+
+@register.simple_tag
+def word(name: str, text: str, look: str = "word", label: str = "") -> SafeString:
+    """A word that says what it means when it is clicked; `name` is one of `words.meanings`."""
+    return format_html(
+        '<button type="button" class="{}" popovertarget="word-{}" aria-label="{}">{}</button>',
+        look,
+        name,
+        label or text,
+        text,
+    )
+
+
+register.simple_tag(words.meanings, name="meanings")
 
 
 # Long lists
