@@ -36,6 +36,7 @@ READY, BUSY = 300, 200
 """Milliseconds: from the response's end until the charts in sight are drawn, and the longest task while scrolling."""
 VIEWS = 9
 OPERATION = "/operations/bogota-norte-ventas/"
+OPERATIONS = [OPERATION, f"{OPERATION}?align=weekday&per=licence", "/operations/lima-retencion/"]
 CHARTED = [OPERATION, "/products/1/"]
 WATCH = """
     window.seen = { ready: 0, moved: 0, busy: 0 };
@@ -79,7 +80,7 @@ class Audit:
     def pages(self) -> list[str]:
         """One of each kind, found by the links of those before it."""
         page = self.context().new_page()
-        found = ["/", "/?month=2020-01", "/products/", "/reports/", "/status/", OPERATION]
+        found = ["/", "/?month=2020-01", "/?q=nobody", "/products/", "/reports/", "/status/", *OPERATIONS]
         for start in ("/products/", OPERATION):
             page.goto(start)
             links = [link.get_attribute("href") or "" for link in page.locator("main a").all()]
@@ -91,6 +92,7 @@ class Audit:
 def unfold(page: Page) -> None:
     page.wait_for_load_state("networkidle")
     page.evaluate("document.querySelectorAll('details').forEach((its) => (its.open = true))")
+    page.evaluate("document.querySelector('[popover]')?.showPopover()")
 
 
 def audit_access(audit: Audit) -> None:
