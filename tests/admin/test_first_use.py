@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from tests.admin.conftest import ADD, LIST, REFUSED, TOKEN, errors, feed_of, form, page, whole_form
 from tests.conftest import hear
-from usage import tasks
+from usage.collecting import polling
 from usage.models import Feed, Operation, Snapshot
 from usage.presenting.first_use import NEWS, TAKEN_WITHIN, Steps
 from usage.wolkvox.simulator import Simulator, token_of
@@ -83,7 +83,7 @@ def test_an_added_operation_is_led_to_its_first_figures(admin: Client, vendor: S
     assert stages(before := steps(admin, operation)) == ["done", "next", "later"]
     assert before.adding.said.startswith("It is asked for: Omnibox interactions, Interaction licences.")
     assert before.testing.said == "A worker asks wolkvox within a minute; the answer stands here then."
-    tasks.poll(operation.pk)
+    polling.poll_operation(operation.pk, client=polling.vendor())
     assert stages(after := steps(admin, operation)) == ["done", "done", "done"]
     operation.refresh_from_db()
     assert f"calls this operation “{operation.vendor_name}”. If that is not the one you meant" in after.testing.said
@@ -118,7 +118,7 @@ def test_a_test_that_fails_says_what_to_do(
     provoking = token_of(f"provokes {token}")
     admin.post(ADD, NEEDED | {"token": provoking})
     operation = Operation.objects.get()
-    tasks.poll(operation.pk)
+    polling.poll_operation(operation.pk, client=polling.vendor())
     shown = steps(admin, operation)
     assert stages(shown) == ["done", "next", "later"]
     assert english in shown.testing.said
@@ -131,7 +131,7 @@ def test_a_test_that_fails_says_what_to_do(
 def test_a_new_token_is_yet_to_be_tested(admin: Client, operation: Operation, vendor: Simulator) -> None:
     operation.token = REFUSED
     operation.save()
-    tasks.poll(operation.pk)
+    polling.poll_operation(operation.pk, client=polling.vendor())
     assert "Token refused" in steps(admin, operation).testing.said
     admin.post(page(operation), whole_form(admin, operation, token=TOKEN))
     assert "A worker asks wolkvox within a minute" in steps(admin, operation).testing.said
@@ -141,7 +141,7 @@ def test_a_vendor_out_of_reach_is_told_from_one_that_gives_no_answer(
     admin: Client, operation: Operation, settings: Any
 ) -> None:
     settings.WOLKVOX_URL = "http://127.0.0.1:1"
-    tasks.poll(operation.pk)
+    polling.poll_operation(operation.pk, client=polling.vendor())
     assert "check the server number and this server's network" in steps(admin, operation).testing.said
     operation.feeds.update(failing_outcome="timed_out")
     assert "allow this server's IP address in wolkvox Manager" in steps(admin, operation).testing.said
@@ -189,7 +189,7 @@ def test_who_may_only_look_is_offered_no_test(client: Client, operation: Operati
 def test_one_feed_that_fails_beside_one_that_does_not_is_told_too(
     admin: Client, operation: Operation, vendor: Simulator
 ) -> None:
-    tasks.poll(operation.pk)
+    polling.poll_operation(operation.pk, client=polling.vendor())
     failing = {"failing_since": timezone.now(), "failing_outcome": "no_data"}
     operation.feeds.filter(api="interaction_licenses").update(**failing)
     assert stages(steps(admin, operation)) == ["done", "done", "done"]
