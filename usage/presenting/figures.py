@@ -353,18 +353,6 @@ def last_complete_day(month: date, as_of: datetime, operation: Operation, now: d
     return max(0, (as_of.astimezone(operation.zone).date() - month).days)
 
 
-def day_before(month: date, day: int) -> int:
-    """The day of the month before that one is held against: its last, where the month is whole."""
-    return length_of(month_before(month)) if day == length_of(month) else day
-
-
-def change(month: date, day: int, present: Decimal | None, past: Decimal | None) -> Change | None:
-    """Between what was told of a day and of the one that it is held against; None where either is unknown."""
-    if present is None or past is None:
-        return None
-    return Change(day, present, past, is_whole=day == length_of(month))
-
-
 def told_at(usage: MonthlyUsage, day: int) -> Decimal | None:
     """What the month had used by the end of a day, where that was told."""
     if day == 0:

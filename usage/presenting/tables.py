@@ -56,10 +56,7 @@ def _percent(percent: int | None) -> SafeString:
 
 def figure_cells() -> Callable[[Line], SafeString]:
     """Writes a line's cells: day by day, month to date, change, licences and use per licence."""
-    number, percent = words.numbers(), cache(_percent)
-
-    def figure(value: Decimal, product: Product) -> str:
-        return words.duration(value) if product.unit == words.DURATION else number(value)
+    number, figure, glance, percent = words.numbers(), words.figures(), words.glances(), cache(_percent)
 
     @cache
     def licences(last: Decimal, change: Decimal) -> str:
@@ -69,10 +66,7 @@ def figure_cells() -> Callable[[Line], SafeString]:
         return "" if line.licences is None else licences(line.licences, line.licences_change)
 
     def per_licence(line: Line) -> str:
-        if not line.licences:
-            return ""
-        quotient = line.items / line.licences
-        return figure(quotient if line.product.unit == words.DURATION else words.rounded(quotient), line.product)
+        return glance(line.items / line.licences, line.product) if line.licences else ""
 
     def cells(line: Line) -> SafeString:
         against = line.pace or line.change
@@ -198,17 +192,16 @@ def trouble_of(health: Health) -> str:
 
 def product_rows(cards: Sequence[Card]) -> SafeString:
     """A row for each usage product: month to date, change, and use per licence."""
-    number = words.numbers()
+    figure, glance = words.figures(), words.glances()
 
     def row(its: ProductMonth) -> str:
         product, quotient = its.product, its.per_licence
-        figure = words.duration if product.unit == words.DURATION else number
         return (
             f'<tr class="p{slot(product)}"><th scope="row" class="product"><a href="#product-{product.pk}">'
             f'<span class="dot"></span>{escape(product.name)}</a></th>'
-            f'<td class="number main">{figure(its.usage.items)}</td>'
+            f'<td class="number main">{figure(its.usage.items, product)}</td>'
             f'<td class="number">{percent(its.change) if its.change else ""}</td>'
-            f'<td class="number wide">{"" if quotient is None else words.glance(quotient, product)}</td></tr>'
+            f'<td class="number wide">{"" if quotient is None else glance(quotient, product)}</td></tr>'
         )
 
     return mark_safe("".join([row(card.row) for card in cards]))  # noqa: S308  escaped above
@@ -220,18 +213,14 @@ def day_rows(card: Card, now: datetime) -> SafeString:
     """
     its, product, zone = card.row, card.row.product, card.row.operation.zone
     number, moment, day_and_month = words.numbers(), words.moments(zone, now), words.days_and_months()
-    is_duration, held, link = product.unit == words.DURATION, its.comparison, leads(its)
-
-    def figure(amount: Decimal) -> str:
-        if is_duration:
-            return words.duration(amount)
-        return number(words.rounded(amount) if its.is_per_licence else amount)
+    figure = words.glances() if its.is_per_licence else words.figures()
+    held, link = its.comparison, leads(its)
 
     def cell(amounts: Amounts, place: int) -> str:
         amount = amounts[place]
         if amount is None:
             return '<td class="number"></td>'
-        return f'<td class="number">{figure(amount)}</td>'
+        return f'<td class="number">{figure(amount, product)}</td>'
 
     def beside(place: int) -> str:
         if its.beside is None:

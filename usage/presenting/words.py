@@ -75,7 +75,13 @@ def duration(seconds: Decimal) -> str:
 
 def figure(value: Decimal, product: Product) -> str:
     """An amount of a product, without its unit unless it is a duration."""
-    return duration(value) if product.unit == DURATION else number(value)
+    return figures()(value, product)
+
+
+def figures() -> Callable[[Decimal, Product], str]:
+    """`figure` for many."""
+    number = numbers()
+    return lambda value, product: duration(value) if product.unit == DURATION else number(value)
 
 
 def unit(product: Product) -> str:
@@ -103,7 +109,13 @@ def rounded(value: Decimal) -> Decimal:
 
 def glance(value: Decimal, product: Product) -> str:
     """A quotient of figures, rounded."""
-    return duration(value) if product.unit == DURATION else number(rounded(value))
+    return glances()(value, product)
+
+
+def glances() -> Callable[[Decimal, Product], str]:
+    """`glance` for many."""
+    number = numbers()
+    return lambda value, product: duration(value) if product.unit == DURATION else number(rounded(value))
 
 
 def signed(value: Decimal) -> str:
