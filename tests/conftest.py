@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.test import Client
@@ -18,6 +19,11 @@ from usage.collecting import operations, recording
 from usage.models import Feed, Operation, Poll
 from usage.wolkvox import answers
 from usage.wolkvox.client import Reply
+
+NOW = datetime(2026, 11, 23, 19, 35, tzinfo=UTC)
+"""When the tests of pages take place: on a Monday afternoon in Bogotá."""
+
+SignIn = Callable[[str], User]
 
 Row = tuple[str, str] | tuple[str, str, str]
 """A product's description, its items, and the vendor's date where it gives one."""
@@ -65,6 +71,10 @@ def hear(operation: Operation, api: str, at: datetime, *rows: Row, name: str = "
     return poll
 
 
+def text(response: Any) -> str:
+    return str(response.content.decode())
+
+
 def make_user(name: str, role: str | None = None) -> User:
     """A person with a role of the migration: Managers, Finance or Administrators (who are staff)."""
     user = User.objects.create_user(name, password="a long enough password", is_staff=role == "Administrators")
@@ -79,7 +89,14 @@ def operation(db: None) -> Operation:
 
 
 @pytest.fixture
-def sign_in(client: Client, db: None) -> Callable[[str], User]:
+def now() -> Iterator[None]:
+    """The clock stands still."""
+    with time_machine.travel(NOW, tick=False):
+        yield
+
+
+@pytest.fixture
+def sign_in(client: Client, db: None) -> SignIn:
     """Signs the test client in as somebody with a role."""
 
     def sign_in(role: str) -> User:

@@ -1,26 +1,13 @@
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
-import time_machine
-from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from tests.conftest import hear
+from tests.conftest import NOW, SignIn, hear, text
 from usage.models import Operation, Product
 
-pytestmark = pytest.mark.django_db
-
-NOW = datetime(2026, 11, 23, 19, 35, tzinfo=UTC)
-SignIn = Callable[[str], User]
-
-
-@pytest.fixture(autouse=True)
-def now() -> Iterator[None]:
-    with time_machine.travel(NOW, tick=False):
-        yield
+pytestmark = [pytest.mark.usefixtures("now"), pytest.mark.django_db]
 
 
 @pytest.fixture(params=["operation", "product"])
@@ -36,10 +23,6 @@ def path(request: pytest.FixtureRequest, operation: Operation, sign_in: SignIn) 
         if request.param == "operation"
         else Product.objects.get(name="Email").get_absolute_url()
     )
-
-
-def text(response: Any) -> str:
-    return str(response.content.decode())
 
 
 def test_a_page_is_held_against_the_month_before_by_day_and_in_all(client: Client, path: str) -> None:

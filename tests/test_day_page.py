@@ -1,27 +1,15 @@
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-import time_machine
-from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from tests.conftest import hear, make_operation
+from tests.conftest import NOW, SignIn, hear, make_operation, text
 from usage.collecting import closing
 from usage.models import DailyUsage, Feed, MonthlyUsage, Operation, Poll, Product
 
-pytestmark = pytest.mark.django_db
-
-NOW = datetime(2026, 11, 23, 19, 35, tzinfo=UTC)
-SignIn = Callable[[str], User]
-
-
-@pytest.fixture(autouse=True)
-def now() -> Iterator[None]:
-    with time_machine.travel(NOW, tick=False):
-        yield
+pytestmark = [pytest.mark.usefixtures("now"), pytest.mark.django_db]
 
 
 @pytest.fixture
@@ -36,10 +24,6 @@ def filled(operation: Operation) -> Operation:
 
 def path(day: str = "2026-11-23", product: str = "Email", operation: str = "bogot-norte") -> str:
     return f"/operations/{operation}/products/{Product.objects.get(name=product).pk}/{day}/"
-
-
-def text(response: Any) -> str:
-    return str(response.content.decode())
 
 
 def test_a_day_shows_its_figures_the_polls_and_the_hashes_of_their_answers(

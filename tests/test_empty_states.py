@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from html import unescape
 
 import pytest
@@ -10,12 +9,11 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
 
-from tests.conftest import make_operation, make_user
+from tests.conftest import SignIn, make_operation, make_user
 from usage.models import Operation
 
 pytestmark = pytest.mark.django_db
 
-SignIn = Callable[[str], User]
 
 EMPTY = ["/", "/products/", "/reports/", "/status/"]
 ADD = 'href="/admin/usage/operation/add/"'

@@ -2,39 +2,27 @@
 
 import re
 from calendar import monthrange
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-import time_machine
 from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from tests.conftest import hear, make_operation
+from tests.conftest import NOW, hear, make_operation, text
 from usage.models import Feed, MonthlyUsage, Operation, Product
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.usefixtures("now"), pytest.mark.django_db]
 
-NOW = datetime(2026, 11, 23, 19, 35, tzinfo=UTC)
 SEPTEMBER, OCTOBER, NOVEMBER = date(2026, 9, 1), date(2026, 10, 1), date(2026, 11, 1)
-
-
-@pytest.fixture(autouse=True)
-def now() -> Iterator[None]:
-    with time_machine.travel(NOW, tick=False):
-        yield
 
 
 @pytest.fixture
 def manager(client: Client, sign_in: Callable[[str], User]) -> Client:
     sign_in("Managers")
     return client
-
-
-def text(response: Any) -> str:
-    return str(response.content.decode())
 
 
 def product_of(name: str, kind: str = "usage", licensed_by: Product | None = None) -> Product:

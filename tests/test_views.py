@@ -1,5 +1,4 @@
 import re
-from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from typing import Any
@@ -12,21 +11,13 @@ from django.db import OperationalError, connection
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from tests.conftest import hear, make_operation, make_user
+from tests.conftest import NOW, SignIn, hear, make_operation, make_user, text
 from usage.models import Certificate, Correction, DailyUsage, Feed, MonthlyUsage, Operation, Poll, Product
 from usage.presenting import reports, words
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.usefixtures("now"), pytest.mark.django_db]
 
-NOW = datetime(2026, 11, 23, 19, 35, tzinfo=UTC)
 PAGES = ["/", "/operations/bogot-norte/", "/products/", "/reports/", "/status/"]
-SignIn = Callable[[str], User]
-
-
-@pytest.fixture(autouse=True)
-def now() -> Iterator[None]:
-    with time_machine.travel(NOW, tick=False):
-        yield
 
 
 def fill(operation: Operation) -> None:
@@ -48,10 +39,6 @@ def finance(client: Client, sign_in: SignIn, filled: Operation) -> Client:
     """Signed in, with figures to see."""
     sign_in("Finance")
     return client
-
-
-def text(response: Any) -> str:
-    return str(response.content.decode())
 
 
 # Who

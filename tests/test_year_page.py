@@ -1,27 +1,15 @@
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
-import time_machine
-from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from tests.conftest import hear, make_operation
+from tests.conftest import NOW, SignIn, hear, make_operation, text
 from usage.models import Correction, MonthlyUsage, Operation, Poll
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.usefixtures("now"), pytest.mark.django_db]
 
-NOW = datetime(2026, 11, 23, 19, 35, tzinfo=UTC)
 PATH = "/operations/bogot-norte/year/"
-SignIn = Callable[[str], User]
-
-
-@pytest.fixture(autouse=True)
-def now() -> Iterator[None]:
-    with time_machine.travel(NOW, tick=False):
-        yield
 
 
 @pytest.fixture
@@ -30,10 +18,6 @@ def filled(operation: Operation) -> Operation:
         hear(operation, "interactions", at, ("Email", f"{at.month}00"))
         hear(operation, "interaction_licenses", at, ("Interaction licences", "40"))
     return operation
-
-
-def text(response: Any) -> str:
-    return str(response.content.decode())
 
 
 def test_a_year_has_its_months_with_their_states_and_leads_to_them(
