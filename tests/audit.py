@@ -59,24 +59,27 @@ SCROLL = """async () => {
 }"""
 
 
+def signed_in(context: BrowserContext, who: str) -> Page:
+    """A page of the demo, after the log-in of one of its people."""
+    page = context.new_page()
+    page.goto("/accounts/login/")
+    page.fill("[name=username]", who)
+    page.fill("[name=password]", "demo")
+    page.press("[name=password]", "Enter")
+    page.get_by_role("heading", level=1).wait_for()
+    return page
+
+
 class Audit:
     def __init__(self, url: str, browser: Browser) -> None:
         self.url, self.browser, self.falls_short = url, browser, False
-        self.state = self.signed_in().storage_state()
+        context = browser.new_context(base_url=url)
+        signed_in(context, "finance")
+        self.state = context.storage_state()
 
     def report(self, what: str, figure: str, goal: str, holds: bool, absolute: str = "") -> None:
         self.falls_short |= not holds
         report(what, figure, goal, holds, absolute)
-
-    def signed_in(self) -> BrowserContext:
-        context = self.browser.new_context(base_url=self.url)
-        page = context.new_page()
-        page.goto("/accounts/login/")
-        page.fill("[name=username]", "finance")
-        page.fill("[name=password]", "demo")
-        page.press("[name=password]", "Enter")
-        page.get_by_role("heading", level=1).wait_for()
-        return context
 
     def context(self, **looks: Any) -> BrowserContext:
         return self.browser.new_context(base_url=self.url, storage_state=self.state, **looks)

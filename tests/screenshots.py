@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.audit import ARGUMENTS, CHROMIUM
+from tests.audit import ARGUMENTS, CHROMIUM, signed_in
 
 GUIDES = Path(__file__).resolve().parent.parent / "docs" / "guides"
 WIDTH = 1200
@@ -52,12 +52,7 @@ def take(browser: Browser, url: str, picture: Picture, language: str) -> Path:
         color_scheme="light",
         viewport={"width": WIDTH, "height": picture.height},
     )
-    page = context.new_page()
-    page.goto("/accounts/login/")
-    page.fill("[name=username]", picture.who)
-    page.fill("[name=password]", "demo")
-    page.press("[name=password]", "Enter")
-    page.get_by_role("heading", level=1).wait_for()
+    page = signed_in(context, picture.who)
     page.goto(picture.path)
     page.locator(picture.begins).first.evaluate("its => its.scrollIntoView()")
     page.wait_for_load_state("networkidle")

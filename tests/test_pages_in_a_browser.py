@@ -15,12 +15,12 @@ from django.db import connection
 from django.utils import timezone
 from playwright.sync_api import Page, Response, sync_playwright
 
+from tests.audit import ARGUMENTS, CHROMIUM
 from tests.conftest import hear, make_operation, make_user
 from usage.models import MonthlyUsage, Operation
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 PASSWORD = "a long enough password"
 FIRST_VIEW = 120_000
 """Bytes, compressed, scripts and styles included."""
@@ -67,7 +67,7 @@ def page(
 ) -> Iterator[Page]:
     """The overview, reached by the log-in's form. While the browser runs, the database is left alone."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(base_url=live_server.url, locale="en-GB", color_scheme="light")
         page.on("console", lambda message: complaints.append(f"{page.url}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
