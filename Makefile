@@ -65,7 +65,7 @@ test bench soak: export REDIS_URL =
 test: .venv/installed-dev data/static/staticfiles.json ## every test, on SQLite and PostgreSQL, in Chromium
 	@$(call apt-install,$(chromium) $(postgresql) $(gettext))
 	$(bin)/python -m pytest -m "not browser and not process" -n auto
-	$(bin)/python -m pytest -m "browser or process"
+	$(bin)/python -m pytest -m "browser or process" -n 2 --dist loadfile
 	$(bin)/python tests/with_postgres.py $(bin)/python -m pytest -m "not browser and not process" -n auto
 
 check: production := $(no-secrets) DEBUG= DATABASE_URL=sqlite:///data/checked.sqlite3 REDIS_URL= \
