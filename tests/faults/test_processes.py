@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 from celery import Celery
@@ -38,6 +40,17 @@ def test_a_worker_killed_during_a_call_leaves_no_poll_and_the_token_claimed(
     site.manage("poll")
     assert site.count("poll", "outcome = 'good'") == 2
     assert simulator.most_at_once[TOKEN] == 1
+
+
+def test_all_threads_of_a_worker_keep_to_one_core(site: Site, simulator: HoldingVendor) -> None:
+    simulator.hold()
+    with site.running("worker", "beat") as [worker, _]:
+        site.until("a call", lambda: simulator.at_work == 1)
+        threads = [int(thread.name) for thread in Path(f"/proc/{worker.pid}/task").iterdir()]
+        [cores] = {frozenset(os.sched_getaffinity(thread)) for thread in threads}
+        simulator.let_go()
+    assert len(threads) > 1
+    assert len(cores) == 1
 
 
 def test_a_worker_killed_while_it_records_leaves_nothing_of_the_poll(site: Site, simulator: HoldingVendor) -> None:
