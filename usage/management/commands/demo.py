@@ -25,6 +25,7 @@ PASSWORD = "demo"  # noqa: S105  on loopback, over invented figures
 MONTHS_BACK = 3
 OUTAGE_DAY, OUTAGE = 11, timedelta(hours=35)
 """From noon of this day of last month on, nothing was heard for so long: a gap to see, and days reckoned over it."""
+SOON = timedelta(minutes=2)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BATCH = 50
 
@@ -121,7 +122,7 @@ def replay(feed: Feed, token: str, simulator: Simulator, now: datetime) -> int:
 def times_of(feed: Feed, now: datetime) -> list[datetime]:
     """The feed's times on its grid since its last good poll, or the month three months back, and `now` itself.
 
-    Without those of last month's outage.
+    Without those of last month's outage, and with one soon after each month's begin, which shows when it was.
     """
     zone = feed.operation.zone
     month = months.first_of(now.astimezone(zone).date())
@@ -133,4 +134,7 @@ def times_of(feed: Feed, now: datetime) -> list[datetime]:
     while (at := pacing.next_on_grid(feed, at)) < now:
         if not outage <= at < outage + OUTAGE:
             times.append(at)
+        soon = at + SOON
+        if soon.astimezone(zone).day < at.astimezone(zone).day and soon < now:
+            times.append(soon)
     return [*times, now]
