@@ -78,6 +78,14 @@ def named(shown: str) -> list[str]:
 # The answer
 
 
+def test_an_operations_page_says_what_the_overview_says_of_it(manager: Client) -> None:
+    cali = make("Cali", 1000, 1180)
+    assert "Email is 18% above October&#x27;s pace; its 40 licences stood unchanged." in text(manager.get("/"))
+    said = answer_of(text(manager.get(cali.get_absolute_url())))
+    assert said == "Email is 18% above October&#x27;s pace; its 40 licences stood unchanged."
+    assert '<section class="answer' not in text(manager.get(f"{cali.get_absolute_url()}?against=2026-09"))
+
+
 def test_the_answer_names_what_needs_a_look_with_its_sentence(manager: Client) -> None:
     make("Cali", 1000, 1180)
     make("Lima", 100, 101)

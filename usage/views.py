@@ -29,6 +29,9 @@ from usage.presenting import charts, days, feeds, filters, queries, words, years
 from usage.presenting import reports as csv
 from usage.presenting.comparing import Align, Comparison, Per
 from usage.presenting.figures import Months, choose_month
+from usage.presenting.operation import operation_page
+from usage.presenting.overview import operation_months
+from usage.presenting.products import api_totals, product_page
 
 View = Callable[..., HttpResponse]
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -175,7 +178,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         show=one_of(filters.Show, request, "show"),
         sort=one_of(filters.Sort, request, "sort"),
     )
-    found = filters.overview(queries.overview(operations, chosen.chosen, now), asked)
+    found = filters.overview(operation_months(operations, chosen.chosen, now), asked)
     return show(request, "overview", now, months=chosen, overview=found)
 
 
@@ -184,7 +187,7 @@ def operation(request: HttpRequest, slug: str) -> HttpResponse:
     now = timezone.now()
     its, known = operation_with_months(request, slug)
     chosen = months(request, known, its.zone)
-    read = queries.operation_page(its, chosen.chosen, now, comparison(request, chosen))
+    read = operation_page(its, chosen.chosen, now, comparison(request, chosen))
     return show(request, "operation", now, months=chosen, page=read, charts=charts.operation_charts(read))
 
 
@@ -218,7 +221,7 @@ def day(request: HttpRequest, slug: str, pk: int, day: date) -> HttpResponse:
 def products(request: HttpRequest) -> HttpResponse:
     now, operations = timezone.now(), visible(request)
     chosen = months(request, queries.months_of(operations))
-    apis = queries.products(operations, chosen.chosen)
+    apis = api_totals(operations, chosen.chosen)
     return show(request, "products", now, months=chosen, apis=apis, operations=operations)
 
 
@@ -231,7 +234,7 @@ def product(request: HttpRequest, pk: int) -> HttpResponse:
         raise Http404(_("There is no product at this address, or none that is open to you."))
     chosen = months(request, known)
     held = comparison(request, chosen)
-    rows = queries.product_page(its, operations, chosen.chosen, now, held)
+    rows = product_page(its, operations, chosen.chosen, now, held)
     lines = charts.lines_of(rows)
     looks = {
         "is_unfinished": any(row.unfinished for row in lines),

@@ -8,7 +8,9 @@ from django.utils import translation
 
 from tests.conftest import hear, make_operation
 from usage.models import Feed, MonthlyUsage, Operation, Product
-from usage.presenting import charts, queries
+from usage.presenting import charts
+from usage.presenting.operation import OperationPage, operation_page
+from usage.presenting.products import product_page
 
 pytestmark = pytest.mark.django_db
 
@@ -21,8 +23,8 @@ def at(day: int, hour: int = 12, month: int = 11) -> datetime:
     return datetime(2026, month, day, hour, tzinfo=UTC) + timedelta(hours=5)
 
 
-def page(operation: Operation, now: datetime) -> queries.OperationPage:
-    return queries.operation_page(operation, NOVEMBER, now)
+def page(operation: Operation, now: datetime) -> OperationPage:
+    return operation_page(operation, NOVEMBER, now)
 
 
 @pytest.fixture
@@ -94,14 +96,14 @@ def test_what_is_of_this_month_leads_to_its_days_and_nothing_else_leads(heard: O
     email = Product.objects.get(name="Email").pk
     days = f"/operations/bogot-norte/products/{email}/2026-11-{{}}/"
     assert [series.get("leads") for chart in (daily, total) for series in chart["series"]] == [days, None, days, None]
-    rows = queries.product_page(Product.objects.get(pk=email), Operation.objects.all(), NOVEMBER, at(5, 14))
+    rows = product_page(Product.objects.get(pk=email), Operation.objects.all(), NOVEMBER, at(5, 14))
     assert charts.comparison(charts.lines_of(rows))["series"][0]["leads"] == days
 
 
 def test_a_comparison_draws_the_eight_largest(operation: Operation) -> None:
     for number in range(10):
         hear(make_operation(f"Operation {number}"), "interactions", at(1), ("Email", str(number)))
-    rows = queries.product_page(Product.objects.get(), Operation.objects.all(), NOVEMBER, at(1, 13))
+    rows = product_page(Product.objects.get(), Operation.objects.all(), NOVEMBER, at(1, 13))
     series = charts.comparison(charts.lines_of(rows))["series"]
     assert [line["label"][-1] for line in series] == list("98765432")
     assert [line["slot"] for line in series] == list(range(1, 9))

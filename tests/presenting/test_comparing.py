@@ -6,10 +6,11 @@ import pytest
 
 from tests.conftest import hear, make_operation
 from usage.models import Feed, MonthlyUsage, Operation, Product
-from usage.presenting import charts, queries, tables, words
+from usage.presenting import charts, tables, words
 from usage.presenting.comparing import Amounts, Comparison, day_by_day, last_known, shown, since
 from usage.presenting.figures import ProductMonth
-from usage.presenting.queries import OperationPage
+from usage.presenting.operation import OperationPage, operation_page
+from usage.presenting.products import product_page
 
 pytestmark = pytest.mark.django_db
 
@@ -125,7 +126,7 @@ def heard(operation: Operation) -> Operation:
 
 
 def page_of(operation: Operation, comparison: Comparison) -> OperationPage:
-    return queries.operation_page(operation, comparison.month, at(10, 11, 10), comparison)
+    return operation_page(operation, comparison.month, at(10, 11, 10), comparison)
 
 
 def row_of(operation: Operation, comparison: Comparison) -> ProductMonth:
@@ -208,9 +209,9 @@ def test_products_stand_side_by_side_in_percent_of_the_other_month(heard: Operat
 def test_a_product_is_compared_across_operations(heard: Operation) -> None:
     hear(make_operation("Quito"), "interactions", at(9, 11), ("Email", "9000"))
     email, every, now = Product.objects.get(name="Email"), Operation.objects.all(), at(10, 11, 10)
-    in_all = queries.product_page(email, every, NOVEMBER, now)
+    in_all = product_page(email, every, NOVEMBER, now)
     assert [row.operation.name for row in in_all] == ["Quito", "Bogotá Norte"]
-    rows = queries.product_page(email, every, NOVEMBER, now, Comparison(NOVEMBER, OCTOBER, per_licence=True))
+    rows = product_page(email, every, NOVEMBER, now, Comparison(NOVEMBER, OCTOBER, per_licence=True))
     assert [(row.operation.name, row.change and row.change.now) for row in rows] == [
         ("Bogotá Norte", 28),
         ("Quito", None),

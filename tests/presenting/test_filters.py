@@ -9,7 +9,7 @@ from usage.presenting import feeds, filters
 from usage.presenting.figures import Line
 from usage.presenting.filters import FEW, Asked, Show, Sort
 from usage.presenting.insights import Kind, Look
-from usage.presenting.queries import OperationMonth
+from usage.presenting.overview import OperationMonth
 
 NOW = datetime(2026, 11, 23, 19, 35, tzinfo=UTC)
 EMAIL, FACEBOOK = (

@@ -19,7 +19,7 @@ from usage.models import Product
 from . import words
 from .comparing import Amounts
 from .figures import Line, ProductMonth, length_of
-from .queries import Card, OperationPage
+from .operation import Card, OperationPage
 from .years import Year, months_of
 
 Chart = dict[str, Any]

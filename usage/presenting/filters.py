@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from . import insights
 from .insights import Kind, Look
-from .queries import OperationMonth
+from .overview import OperationMonth
 
 
 class Show(StrEnum):

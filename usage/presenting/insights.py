@@ -232,6 +232,23 @@ def use_per_licence(held: Mapping[int, Sequence[Line]]) -> list[Look]:
 # In words
 
 
+def sentences(looks: Iterable[Look], main: Line | None, before: date, is_over: bool) -> list[str]:
+    """How an operation does, in plain words: what deserves a look, else the pace of what it is told by.
+
+    None at all where too little is known. What became of the licences is said with the first product held against them.
+    """
+    said, told = [], set()
+    for look in looks:
+        gauge = licensing(look.line.product)
+        is_pace = look.kind in (Kind.ABOVE, Kind.BELOW)
+        line = look.line._replace(licences=None) if is_pace and gauge in told else look.line
+        said.append(sentence(look._replace(line=line), before, is_over))
+        told.add(gauge)
+    if not said and main:
+        said = [sentence_of_pace(main, before, is_over)]
+    return [its for its in said if its]
+
+
 def sentence(look: Look, before: date, is_over: bool) -> str:
     """A look in plain words, against the month before."""
     if look.kind == Kind.UNUSED:

@@ -26,7 +26,8 @@ from .comparing import Amounts, Comparison
 from .feeds import Health
 from .figures import Change, Line, Months, ProductMonth
 from .filters import Overview
-from .queries import Card, Day, OperationMonth
+from .operation import Card, Day
+from .overview import OperationMonth
 
 WIDE = '<td class="wide"></td>'
 

@@ -361,6 +361,13 @@ _MEANINGS = {
         gettext_noop("Use per licence"),
         gettext_noop("The month to date, divided by the licences as last told."),
     ),
+    "pace": (
+        gettext_noop("A month's pace"),
+        gettext_noop(
+            "What the month used on average on each day of the week. The whole days of another month are held against "
+            "it, a Sunday against Sundays. The same dates, compared elsewhere on the page, may have one Sunday more."
+        ),
+    ),
     "unfinished": (gettext_noop("Unfinished"), gettext_noop("The day still ran when it was last heard of.")),
     "no-answer": (
         gettext_noop("No answer"),

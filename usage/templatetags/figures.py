@@ -14,7 +14,7 @@ from usage.presenting import charts, tables, words
 from usage.presenting.comparing import Comparison
 from usage.presenting.figures import Line
 from usage.presenting.filters import Overview
-from usage.presenting.queries import Card
+from usage.presenting.operation import Card
 
 register = template.Library()
 
