@@ -178,6 +178,8 @@ class Feed(models.Model):
     Since `held_since`, good answers are held: whether they are of the old month or the new one can't be told yet.
     At `contrary_midnights` midnights in a row, its figures behaved as if they counted the other thing than `counts`.
     While it `waits_for_quota`, `next_due_at` is later than its interval would have it: the day's calls run short.
+    `heard_interval` is the interval at the last good poll, by which it is told whether a stretch since then is a gap.
+    `took` is how long a good call takes, in milliseconds, lately.
     """
 
     class Counts(models.TextChoices):
@@ -205,6 +207,8 @@ class Feed(models.Model):
     held_since = models.DateTimeField(null=True, editable=False)
     contrary_midnights = models.PositiveSmallIntegerField(default=0, editable=False)
     waits_for_quota = models.BooleanField(default=False, editable=False)
+    heard_interval = models.PositiveSmallIntegerField(null=True, editable=False)
+    took = models.PositiveIntegerField(default=0, editable=False)
 
     class Meta:
         ordering = ["operation_id", "id"]
@@ -421,7 +425,8 @@ class MonthlyUsage(models.Model):
     a gauge, the last, highest and lowest figures. The two lists hold what its daily rows hold, as text from the 1st on,
     null where nothing is known: enough for an overview without reading days; `reckoned_days` are the numbers of the
     reckoned ones. `gaps` are the stretches without a good poll, each as two counts of seconds since the month began,
-    and `gap_seconds` their sum. What an admin may change of the product is kept in `closed_…` as it was at the closing.
+    and `gap_seconds` their sum. What an admin may change of the product, and of the operation's time zone, is kept in
+    `closed_…` as it was at the closing.
     A usage product that is told of only after the month closed has a row with nothing in it, and a correction.
     """
 
@@ -448,6 +453,8 @@ class MonthlyUsage(models.Model):
     closed_name = models.CharField(max_length=200, blank=True)
     closed_kind = models.CharField(max_length=12, blank=True)
     closed_licensed_by = models.ForeignKey(Product, models.PROTECT, null=True, related_name="+")
+    closed_is_counted = models.BooleanField(default=True)
+    closed_zone = models.CharField(max_length=64, blank=True)
 
     class Meta:
         constraints = [

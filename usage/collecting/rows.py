@@ -114,6 +114,8 @@ class MonthlyRow:
     closed_name: str = ""
     closed_kind: str = ""
     closed_licensed_by_id: int | None = None
+    closed_is_counted: bool = True
+    closed_zone: str = ""
 
     @property
     def is_closed(self) -> bool:
