@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -348,3 +348,23 @@ def test_a_call_that_is_broken_off_leaves_its_claim_to_expire(
         polling.poll_operation(operation.pk, client=Meanwhile(client, interrupt), clock=clock)
     with pytest.raises(TokenInUse):
         polling.poll_operation(operation.pk, client=client, clock=clock)
+
+
+def test_a_claim_of_a_clock_that_was_set_back_lasts_no_longer_than_any(operation: Operation, clock: Clock) -> None:
+    Claim(operation.pk).take(clock())
+    clock.now -= timedelta(minutes=50)
+    with pytest.raises(TokenInUse):
+        Claim(operation.pk).take(clock())
+    clock.now += timedelta(seconds=89)
+    with pytest.raises(TokenInUse):
+        Claim(operation.pk).take(clock())
+    clock.now += timedelta(seconds=1)
+    Claim(operation.pk).take(clock())
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_a_vendors_clock_may_say_anything(operation: Operation, clock: Clock, year: int) -> None:
+    absurd = Reply(b"", 200, datetime(year, 12, 31, tzinfo=UTC), clock(), clock())
+    polling.note_skew(operation, absurd)
+    operation.refresh_from_db()
+    assert abs(operation.clock_skew) == 2**31 - 1

@@ -57,6 +57,7 @@ class Claim:
         """Raises TokenInUse."""
         is_free = "is_active AND (claimed_by = '' OR claimed_at <= %s)"
         if not self._take(now, {}, is_free, now - CLAIM_LASTS):
+            self._set_back(now)
             raise TokenInUse
 
     def spend(self, operation: Operation, now: datetime, more: Assignments = MappingProxyType({})) -> None:
@@ -84,6 +85,11 @@ class Claim:
     def insist(self, write: Callable[[], T]) -> T:
         """Do a write that a database which is away must not undo, as long as the claim stands."""
         return insist(write, until=self.stands_until)
+
+    def _set_back(self, now: datetime) -> None:
+        """A claim of long after now was written before our clock was set back: it lasts from now, whoever holds it."""
+        since, where = {"claimed_at = %s": now}, "id = %s AND claimed_at > %s"
+        storing.update(Operation, since, where, self.operation_id, now + CLAIM_LASTS)
 
     def _take(self, now: datetime, more: Assignments, where: str, *values: object) -> bool:
         began = monotonic()

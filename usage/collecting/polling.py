@@ -43,6 +43,9 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 NOTED_SKEW = timedelta(seconds=5)
 """A smaller change of the vendor's clock against ours is no news: its `Date` has whole seconds."""
 
+MOST_SKEW = 2**31 - 1
+"""As many seconds as the column takes on PostgreSQL: the vendor's clock may say anything."""
+
 CONCERNS_ALL_FEEDS = (
     TokenRefused,
     TokenUnreadable,
@@ -138,7 +141,7 @@ def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callabl
     disk.require_room()
     began = monotonic()  # a process that is paused from here on sends nothing when it wakes up late
     claim.spend(feed.operation, clock())
-    started_at = clock()
+    started_at, reply = clock(), None
     try:
         reply = client.fetch(feed.api, server=feed.operation.server, token=feed.operation.token, began=began)
         readings = answers.parse(reply.body, feed.about)
@@ -149,7 +152,7 @@ def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callabl
         if not isinstance(error, VendorError | TokenUnreadable | Superseded):
             logger.exception("%s: a fault of ours", feed)
         failure = error
-    poll, ends_round = claim.insist(lambda: keep_failure(feed, claim, failure, started_at, clock()))
+    poll, ends_round = claim.insist(lambda: keep_failure(feed, claim, failure, started_at, clock(), reply=reply))
     if isinstance(failure, VendorError) and failure.is_under_way:
         claim.leave_to_vendor(started_at)
         return poll, True
@@ -166,11 +169,16 @@ def keep(feed: Feed, claim: Claim, reply: Reply, readings: Sequence[Reading], st
     return poll
 
 
-def keep_failure(feed: Feed, claim: Claim, error: Exception, started_at: datetime, now: datetime) -> tuple[Poll, bool]:
-    """Record a poll that told nothing. Raises ClaimLost."""
+def keep_failure(
+    feed: Feed, claim: Claim, error: Exception, started_at: datetime, now: datetime, *, reply: Reply | None
+) -> tuple[Poll, bool]:
+    """Record a poll that told nothing, but maybe what its vendor's clock said. Raises ClaimLost."""
     try:
         with transaction.atomic():
-            return fail(as_it_stands(feed, claim), error, started_at, now)
+            stands = as_it_stands(feed, claim)
+            if reply:
+                note_skew(stands.operation, reply)
+            return fail(stands, error, started_at, now)
     except Superseded:
         return note_failure(feed, started_at, now, SUPERSEDED), True
 
@@ -244,6 +252,7 @@ def _save(feed: Feed) -> None:
         feed,
         "last_poll_at",
         "last_good_poll_at",
+        "heard_interval",
         "next_due_at",
         "waits_for_quota",
         "failing_since",
@@ -293,7 +302,8 @@ def note_skew(operation: Operation, reply: Reply) -> None:
     earliest, latest = reply.started_at - timedelta(seconds=1), reply.ended_at
     outside = reply.vendor_clock - min(max(reply.vendor_clock, earliest), latest)
     if abs(outside - timedelta(seconds=operation.clock_skew)) >= NOTED_SKEW:
-        Operation.objects.filter(pk=operation.pk).update(clock_skew=outside.total_seconds())
+        seconds = min(max(round(outside.total_seconds()), -MOST_SKEW), MOST_SKEW)
+        Operation.objects.filter(pk=operation.pk).update(clock_skew=seconds)
 
 
 def others_are_heard(feed: Feed) -> bool:
