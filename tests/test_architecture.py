@@ -27,7 +27,17 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Of the project's own modules, what each may import."""
 
 INSIDE: dict[str, list[str]] = {
-    "usage/collecting": ["rows", "months", "turns", "folding", "snapshots", "recording", "closing", "polling"],
+    "usage/collecting": [
+        "rows",
+        "months",
+        "turns",
+        "folding",
+        "rebuilding",
+        "snapshots",
+        "recording",
+        "closing",
+        "polling",
+    ],
     "usage/presenting": [
         *("comparing", "figures", "queries", "insights", "overview", "operation", "products", "years"),
         *("filters", "charts", "tables"),

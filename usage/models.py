@@ -229,6 +229,11 @@ class Feed(models.Model):
         return timedelta(minutes=self.interval)
 
     @property
+    def heard_pace(self) -> timedelta:
+        """At which it was polled when it was last heard."""
+        return timedelta(minutes=self.heard_interval or self.interval)
+
+    @property
     def calls_a_day(self) -> int:
         return Interval.DAY // self.interval
 

@@ -18,11 +18,12 @@ from django.utils import timezone
 
 from billing_dashboard.celery import app
 from tests.admin.conftest import ADD, LIST, POLLS, TOKEN, due_at, errors, feed_of, form, page, prefix, said, whole_form
-from tests.conftest import hear, make_operation, token_of
+from tests.conftest import NOW, hear, make_operation, token_of
 from usage import tasks, tokens
 from usage.collecting import claims
+from usage.collecting.rebuilding import rebuild
 from usage.forms import OperationForm
-from usage.models import Feed, Operation, Poll
+from usage.models import Feed, MonthlyUsage, Operation, Poll
 from usage.wolkvox.simulator import Simulator
 
 pytestmark = pytest.mark.django_db
@@ -313,3 +314,12 @@ def test_how_the_vendor_behaves_is_shown_with_what_to_do(admin: Client, operatio
     shown = unescape(admin.get(page(operation)).content.decode())
     assert "seen to begin between 05:00 and 05:05, Bogotá time. Midnight is not in between" in shown
     assert "an administrator sets “figures count” to “the day”." in shown
+
+
+def test_another_time_zone_folds_the_months_that_are_not_closed_anew(admin: Client, operation: Operation) -> None:
+    hear(operation, "interactions", NOW - timedelta(days=9), ("Email", "500"))
+    before = MonthlyUsage.objects.get().gaps
+    sent = whole_form(admin, operation, time_zone="America/Mexico_City")
+    assert admin.post(page(operation), sent).status_code == 302
+    assert MonthlyUsage.objects.get().gaps != before
+    assert list(rebuild(write=False)) == []

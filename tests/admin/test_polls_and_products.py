@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from django.test import Client
 from django.utils import timezone
 
 from tests.admin.conftest import POLLS, errors
-from tests.conftest import hear
-from usage.models import Answer, Feed, Operation, Poll, Product
+from tests.conftest import NOW, hear
+from usage.collecting.rebuilding import rebuild
+from usage.models import Answer, Feed, MonthlyUsage, Operation, Poll, Product
 from usage.presenting import words
 
 pytestmark = pytest.mark.django_db
@@ -75,3 +77,18 @@ def test_a_products_name_and_licences_may_be_changed(admin: Client, polls: list[
     assert list(errors(admin.post(where, sent | {"licensed_by": usage.pk}))) == ["licensed_by"]
     assert admin.post(where.replace("change", "delete"), {"post": "yes"}).status_code == 403
     assert admin.get("/admin/usage/product/add/").status_code == 403
+
+
+def test_a_product_of_another_kind_is_folded_anew_in_the_months_that_are_not_closed(
+    admin: Client, operation: Operation
+) -> None:
+    for day, items in ((3, "5"), (4, "6")):
+        hear(operation, "wp_connectors", NOW.replace(day=day), ("Connectors", items))
+    product = Product.objects.get()
+    where = f"/admin/usage/product/{product.pk}/change/"
+    sent = {"name": "Connectors", "unit": "uses", "kind": "usage", "is_counted": "on"}
+    assert admin.post(where, sent).status_code == 302
+    hear(operation, "wp_connectors", NOW.replace(day=5), ("Connectors", "9"))
+    row = MonthlyUsage.objects.get()
+    assert sum(Decimal(items) for items in row.items_by_day) == row.items == 9
+    assert list(rebuild(write=False)) == []

@@ -12,7 +12,8 @@ from django.db.models import Sum
 from tests.conftest import body_of, hear
 from usage.collecting import closing, pruning
 from usage.collecting.rebuilding import rebuild
-from usage.models import Answer, Certificate, Correction, DailyUsage, Feed, MonthlyUsage, Operation, Poll, Snapshot
+from usage.models import Certificate, Correction, DailyUsage, Feed, MonthlyUsage, Operation, Poll, Product, Snapshot
+from usage.wolkvox.errors import AnswerRefused
 
 pytestmark = pytest.mark.django_db
 
@@ -135,13 +136,64 @@ def test_what_was_heard_before_the_closing_is_in_it_whatever_the_clocks_say(octo
 
 def test_a_month_that_can_not_be_closed_holds_up_no_other(october: Operation) -> None:
     hear(october, "interaction_licenses", MIDNIGHT - timedelta(minutes=1), ("Licences", "40"))
-    heard(october, (4, "200"))  # may be of either month, and is held
-    held = Feed.objects.get(held_since__isnull=False)
-    Answer.objects.filter(polls__feed=held).update(compressed=b"not what was heard")
+    usage = MonthlyUsage.objects.get(product__api="interactions")
+    Certificate.objects.create(usage=usage, last_good_poll_at=MIDNIGHT, seconds_unheard=0)  # from nobody knows where
     with pytest.raises(closing.NotClosed, match="2026-10 of interactions of operation"):
         closing.close_months(MIDNIGHT + timedelta(days=2))
     states = dict(MonthlyUsage.objects.values_list("product__api", "state"))
     assert states == {"interactions": "open", "interaction_licenses": "closed"}
+
+
+def test_who_closes_a_month_that_another_has_just_closed_does_nothing(october: Operation) -> None:
+    heard(october, (4, "3"))
+    now = MIDNIGHT + timedelta(minutes=5)
+    assert closing.end_month(october.pk, "interactions", OCTOBER, now)
+    assert not closing.end_month(october.pk, "interactions", OCTOBER, now)
+
+
+def test_a_certificate_names_the_answer_behind_the_figure_though_our_clock_was_set_back(operation: Operation) -> None:
+    Feed.objects.update(last_good_poll_at=MIDNIGHT - timedelta(minutes=20))
+    heard(operation, (-15, "990"), (-10, "1000"), (-12, "1030"), date="2026-10-31")
+    heard(operation, (4, "1"), date="2026-11-01")
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    assert certificate().usage.items == 1030
+    assert certificate().answer_sha256 == hashlib.sha256(body_of([("Email", "1030", "2026-10-31")])).hexdigest()
+
+
+def test_a_clock_that_jumps_over_the_months_end_closes_nothing(october: Operation) -> None:
+    """Before a call went out by the new time nobody can know; afterwards the vendor's clock tells."""
+    jumped = MIDNIGHT + timedelta(days=10)
+    Feed.objects.update(last_poll_at=MIDNIGHT - timedelta(minutes=1))
+    assert closing.close_months(jumped) == 0
+    Feed.objects.update(last_poll_at=jumped)
+    Operation.objects.update(clock_skew=-10 * 86_400 - 300)
+    assert closing.close_months(jumped) == 0
+    Operation.objects.update(clock_skew=0)
+    assert closing.close_months(jumped) == 1
+
+
+def test_later_news_after_days_is_a_correction_too(october: Operation) -> None:
+    heard(october, (4, "3"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    later = MIDNIGHT + timedelta(days=5)
+    hear(october, "interactions", later, ("Email", "1075", "2026-10-31"), ("Chat", "9", "2026-11-06"))
+    hear(
+        october, "interactions", later + timedelta(minutes=5), ("Email", "1080", "10-2026"), ("Chat", "9", "2026-11-06")
+    )
+    assert corrections() == [1075, 1080]
+    with pytest.raises(AnswerRefused, match="no later day"):
+        hear(october, "interactions", later + timedelta(minutes=10), ("Email", "1081", "2026-10-31"))
+    assert list(rebuild(write=False)) == []
+
+
+def test_a_product_that_was_not_counted_stays_out_of_the_month_that_closes(october: Operation) -> None:
+    heard(october, (-1, "1000"))
+    hear(october, "interactions", MIDNIGHT - timedelta(seconds=30), ("Email", "1000"), ("Total consumo", "1000"))
+    Product.objects.filter(name="Total consumo").update(is_counted=False)
+    heard(october, (4, "3"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    assert not MonthlyUsage.objects.get(product__name="Total consumo").closed_is_counted
+    assert MonthlyUsage.objects.get(product__name="Email", month=OCTOBER).closed_is_counted
 
 
 def corrections() -> list[Decimal]:

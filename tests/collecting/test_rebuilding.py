@@ -141,3 +141,13 @@ def test_rows_day_by_day_count_days_whatever_their_feed_is_set_to(operation: Ope
         feed.save()
         recount(feed)
         assert MonthlyUsage.objects.get().items == 6
+
+
+def test_a_closed_month_stays_what_it_was_in_its_own_time_zone(operation: Operation) -> None:
+    begin = datetime(2026, 10, 5, 17, tzinfo=UTC)
+    for after, items in ((0, "500"), (4, "900"), (26, "1900"), (27, "1")):
+        hear(operation, "interactions", begin + timedelta(days=after), ("Email", items))
+    closing.close_months(begin + timedelta(days=27, hours=1))
+    Operation.objects.update(time_zone="America/Mexico_City")
+    assert {difference.row.partition(" · ")[2][:7] for difference in rebuild(write=False)} <= {"2026-11"}
+    assert MonthlyUsage.objects.filter(state="closed", closed_zone="America/Bogota").exclude(reckoned_days=[]).exists()

@@ -4,10 +4,13 @@ from decimal import Decimal
 import pytest
 from django.db import IntegrityError
 
-from tests.conftest import hear, make_operation
+from tests.conftest import body_of, hear, make_operation
+from usage.collecting import recording
 from usage.collecting.folding import MANY
 from usage.collecting.rebuilding import rebuild
 from usage.models import Answer, DailyUsage, Feed, Gap, MonthlyUsage, Operation, Poll, Product, Snapshot
+from usage.wolkvox import answers
+from usage.wolkvox.client import Reply
 from usage.wolkvox.errors import AnswerRefused
 
 pytestmark = pytest.mark.django_db
@@ -352,3 +355,84 @@ def test_one_token_is_one_operation(operation: Operation) -> None:
     twin = Operation(name="Twin", slug="twin", server="0012", token_fingerprint=operation.token_fingerprint)
     with pytest.raises(IntegrityError):
         twin.save()
+
+
+def test_a_first_answer_of_a_single_day_counts_that_day_where_the_next_has_a_row_a_day(operation: Operation) -> None:
+    """Added on Monday, after an unused Sunday: taken for the month to date, 100 would be spread over both days."""
+    hear(operation, "interactions", at(2, 10), ("Email", "100", "2026-11-02"))
+    hear(operation, "interactions", at(3, 10), ("Email", "300", "2026-11-02"), ("Email", "7", "2026-11-03"))
+    assert days(operation, "Email") == {2: ("300", "300"), 3: ("7", "307")}
+    assert (month_of(operation, "Email").items, reckoned(operation, "Email")) == (307, [])
+    assert list(rebuild(write=False)) == []
+
+
+def test_a_month_to_date_before_rows_of_each_day_stays_one(operation: Operation) -> None:
+    hear(operation, "interactions", at(2, 10), ("Email", "500", "2026-11-02"))
+    hear(operation, "interactions", at(3, 10), ("Email", "300", "2026-11-02"), ("Email", "7", "2026-11-03"))
+    assert list(Snapshot.objects.order_by("id").values_list("items", "counts_day")) == [
+        (500, False),
+        (300, True),
+        (7, True),
+    ]
+
+
+def test_rows_of_two_months_are_each_the_month_to_date(operation: Operation) -> None:
+    Feed.objects.update(last_good_poll_at=at(30, 23, 55, month=10))
+    hear(operation, "interactions", at(30, 23, 58, month=10), ("Email", "1000", "2026-10-30"))
+    hear(operation, "interactions", at(31, 23, 58, month=10), ("Email", "1050", "2026-10-31"))
+    hear(operation, "interactions", at(1, 0, 3), ("Email", "1051", "2026-10-31"), ("Email", "2", "2026-11-01"))
+    assert list(MonthlyUsage.objects.order_by("month").values_list("items", flat=True)) == [1051, 2]
+
+
+def test_a_day_count_that_is_dated_by_its_month_alone_is_told_apart_at_the_turn(operation: Operation) -> None:
+    """The vendor's day begins two hours before ours."""
+    Feed.objects.update(counts="day")
+    hear(operation, "interactions", at(9, 23, 58), ("Email", "480", "2026-11"))
+    for hour, minute, items in ((0, 3, "1"), (12, 0, "300"), (21, 55, "500"), (22, 5, "3"), (23, 58, "18")):
+        hear(operation, "interactions", at(10, hour, minute), ("Email", items, "2026-11"))
+    assert days(operation, "Email")[10][0] == "500"
+
+
+@pytest.mark.parametrize("ahead", [0, 90])
+def test_a_day_count_that_is_held_in_the_evening_keeps_it_whatever_the_vendors_clock(
+    operation: Operation, ahead: int
+) -> None:
+    Feed.objects.update(counts="day")
+    feed = operation.feeds.select_related("operation").get(api="interactions")
+    begin, busy = at(10, 6, 33) + timedelta(seconds=40), at(10, 17, 24)
+    for number in range(300):
+        now = begin + timedelta(minutes=5 * number)
+        into = (now - at(11, 0)) if now >= at(11, 0) else max(now - busy, timedelta()) * 10
+        body = body_of([("Email", str(1 + into // timedelta(hours=1)))])
+        reply = Reply(body, 200, now + timedelta(seconds=ahead), now, now)
+        recording.record(feed, reply, answers.parse(body, feed.about))
+    assert days(operation, "Email")[10][0] == "66"
+
+
+def test_gaps_are_told_by_the_interval_of_then(operation: Operation) -> None:
+    """An admin's new interval is no outage, and hides none."""
+    feeds = Feed.objects.filter(api="interactions")
+    feeds.update(interval=1440, last_good_poll_at=at(9, 23, 58))
+    hear(operation, "interactions", at(10, 23, 58), ("Email", "60"))
+    feeds.update(interval=5)
+    hear(operation, "interactions", at(11, 12), ("Email", "90"))
+    assert not Gap.objects.exists()
+    feeds.update(interval=1440)
+    hear(operation, "interactions", at(13, 23, 58), ("Email", "900"))
+    assert Gap.objects.get().began_at == at(11, 12)
+
+
+def test_where_our_clock_jumped_to_another_day_an_answer_without_a_date_is_refused(operation: Operation) -> None:
+    feed = operation.feeds.select_related("operation").get(api="interactions")
+    hear(operation, "interactions", at(23), ("Email", "900"))
+    feed.refresh_from_db()
+
+    def tell(items: str, date: str, ours: datetime) -> None:
+        body = body_of([("Email", items, date)])
+        recording.record(feed, Reply(body, 200, at(23, 12, 5), ours, ours), answers.parse(body, feed.about))
+
+    with pytest.raises(AnswerRefused, match="the vendor's clock says 2026-11-23"):
+        tell("905", "", at(3, 12, 5, month=12))
+    assert list(MonthlyUsage.objects.values_list("items", flat=True)) == [900]
+    tell("905", "", at(23, 15))
+    assert MonthlyUsage.objects.get().items == 905

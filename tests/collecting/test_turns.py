@@ -13,7 +13,7 @@ from django.db import transaction
 
 from tests.conftest import Row, body_of, hear, make_operation
 from usage.collecting import closing, recording
-from usage.models import Feed, MonthlyUsage, Operation, Poll, Snapshot
+from usage.models import Answer, Feed, MonthlyUsage, Operation, Poll, Product, Snapshot
 from usage.wolkvox import answers
 from usage.wolkvox.client import Reply
 
@@ -41,6 +41,7 @@ class Rollover:
     skew: timedelta = field(init=False)
     style: str = field(init=False)
     interval: int = field(init=False)
+    surge: float = field(init=False)
 
     def __post_init__(self) -> None:
         pick = self.chance
@@ -48,6 +49,7 @@ class Rollover:
         self.skew = timedelta(seconds=pick.randint(-120, 120))
         self.style = pick.choice(["", "", "", "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y%m%d", "%Y-%m", "%m-%Y"])
         self.interval = pick.choice([5, 15, 60, 180])
+        self.surge = pick.choice([1, 1, 1, 0.1, 5])
         self.paces = {name: pick.choice([0, 0.5, 20, 900, 40_000]) for name in NAMES[: pick.randint(1, 4)]}
         self.totals: dict[str, float] = {}
 
@@ -82,7 +84,8 @@ class Rollover:
             else:
                 since = computed - last[0]
             for name, pace in self.paces.items():
-                gained = pace * (since / month_of_use) * self.chance.choice([0.2, 1, 3])
+                surge = self.surge if month == NOVEMBER else 1
+                gained = pace * (since / month_of_use) * self.chance.choice([0.2, 1, 3]) * surge
                 self.totals[name] += gained + (self.chance.random() < gained % 1) - gained % 1
             last = computed, month
             yield at, computed + timedelta(seconds=self.chance.uniform(0, 30)), self.rows(computed), month
@@ -236,6 +239,38 @@ def test_a_new_count_that_grows_to_the_old_one_stays_new(operation: Operation) -
     assert MonthlyUsage.objects.get(month=NOVEMBER).items_by_day[8:] == ["60", "80"]
 
 
+def heard(operation: Operation, *told: tuple[float, int]) -> None:
+    for minutes, items in told:
+        hear(operation, "interactions", MIDNIGHT + timedelta(minutes=minutes), ("Email", str(items)))
+
+
+@pytest.mark.parametrize(("old", "minutes", "new"), [(30, 4, 60), (30, 180, 200), (30, 300, 400), (5, 179, 400)])
+def test_a_new_count_that_begins_above_a_small_old_one_is_not_taken_for_it(
+    operation: Operation, old: int, minutes: int, new: int
+) -> None:
+    """A month of first tries before a busy one: what grew so much can't have been the old month's use."""
+    heard(operation, *((-60 * hours - 1, old) for hours in range(30, -1, -1)))
+    heard(operation, *((minutes + 15 * number, new + 10 * number) for number in range(60)))
+    closing.close_months(MIDNIGHT + timedelta(days=1))
+    assert MonthlyUsage.objects.get(month=OCTOBER).items == old
+
+
+def test_a_product_that_an_admin_stopped_counting_begins_no_month(operation: Operation) -> None:
+    told = [(("Email", "60"), ("Total consumo", "100")), (("Email", "61"), ("Total consumo", "102"))]
+    hear(operation, "interactions", MIDNIGHT - timedelta(hours=36), *told[0])
+    Product.objects.filter(description="Total consumo").update(is_counted=False)
+    hear(operation, "interactions", MIDNIGHT - timedelta(minutes=1), *told[1])
+    assert not MonthlyUsage.objects.filter(month=NOVEMBER).exists()
+
+
+def test_a_held_answer_that_can_not_be_read_any_more_holds_up_none_after_it(quiet: Operation) -> None:
+    heard(quiet, (4, 200))
+    Answer.objects.filter(polls__is_held=True).update(compressed=b"not what was heard")
+    heard(quiet, (9 * 60, 300))
+    assert Feed.objects.get(api="interactions").held_since is None
+    assert MonthlyUsage.objects.get(month=NOVEMBER).items == 300
+
+
 def test_a_product_that_has_another_name_now_begins_no_month(operation: Operation) -> None:
     Feed.objects.update(interval=720, last_good_poll_at=MIDNIGHT - timedelta(days=6))
     hear(operation, "interactions", MIDNIGHT - timedelta(days=5), ("Email", "9000"))
@@ -298,13 +333,26 @@ def test_a_feed_that_begins_anew_each_day_is_noticed_within_two_days(operation: 
     assert contrary(operation) == 2
 
 
-def test_a_feed_set_to_the_day_that_goes_on_over_midnight_is_noticed_within_two_days(operation: Operation) -> None:
-    Feed.objects.update(counts=Feed.Counts.DAY, interval=30)
-    begin = at = datetime(2026, 11, 10, 13, tzinfo=UTC)
+@pytest.mark.parametrize("style", ["", "%Y-%m-%d"])
+@pytest.mark.parametrize("interval", [5, 60, 180, 360])
+def test_a_feed_set_to_the_day_that_goes_on_over_midnight_is_noticed_within_two_days(
+    operation: Operation, interval: int, style: str
+) -> None:
+    Feed.objects.update(counts=Feed.Counts.DAY, interval=interval)
+    begin = at = datetime(2026, 11, 11, 4, 59, tzinfo=UTC) - timedelta(hours=6)
     while at < begin + timedelta(days=2):
-        hear(operation, "interactions", at, ("Email", str(5000 + (at - begin) // timedelta(minutes=1))))
-        at += timedelta(minutes=30)
+        dated = f"{at - timedelta(hours=5):{style}}" if style else ""
+        hear(operation, "interactions", at, ("Email", str(5000 + (at - begin) // timedelta(minutes=1)), dated))
+        at += timedelta(minutes=interval)
     assert contrary(operation) == 2
+
+
+def test_from_two_polls_a_day_nothing_is_concluded(operation: Operation) -> None:
+    Feed.objects.update(counts=Feed.Counts.DAY, interval=720)
+    at = datetime(2026, 11, 9, 4, 59, tzinfo=UTC)
+    for number, items in enumerate(["400", "250", "410", "300", "450", "330"]):
+        hear(operation, "interactions", at + timedelta(hours=12 * number), ("Email", items))
+    assert contrary(operation) == 0
 
 
 def test_a_fall_on_one_day_alone_is_a_restatement(operation: Operation) -> None:

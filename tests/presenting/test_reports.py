@@ -342,8 +342,18 @@ def test_a_closed_month_gives_the_same_bytes_whatever_comes_later(name: str, dia
     assert Snapshot.objects.filter(month=NOVEMBER, items=9999).exists()
     Correction.objects.get(usage__month=NOVEMBER).delete()
     Product.objects.update(name="Renamed", kind="active count", licensed_by=None, is_counted=False)
+    Operation.objects.update(time_zone="Asia/Tokyo")
     assert body(name, dialect=dialect) == closed
     assert not [difference for difference in rebuild(write=False) if "2026-11" in difference.row]
+
+
+def test_a_summary_row_that_an_admin_unticked_in_the_month_stays_out_when_it_closes(told: Operation) -> None:
+    hear(told, "interactions", at(30), ("Email", "1300"), ("Facebook", "9"), ("Total consumo", "1309"))
+    Product.objects.filter(name="Total consumo").update(is_counted=False)
+    assert "Total consumo" not in body("monthly")
+    hear(told, "interactions", at(1, 0, month=12), ("Email", "1", "2026-12-01"))
+    closing.close_months(at(1, 1, month=12))
+    assert "Total consumo" not in body("monthly") + body("daily") + body("snapshots")
 
 
 # What a spreadsheet would run

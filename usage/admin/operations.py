@@ -221,6 +221,9 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         super().save_related(request, form, formsets, change)
         operation = form.instance
         self.warn_of_quota(request, operation)
+        if change and "time_zone" in form.changed_data:
+            for feed in operation.feeds.select_related("operation"):
+                rebuilding.refold(feed)
         if change and not NEEDS_A_POLL & set(form.changed_data):
             return
         (operations.make_due if change else operations.add_feeds)(operation, timezone.now())

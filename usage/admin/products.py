@@ -1,8 +1,9 @@
 from django.contrib import admin
 from django.http import HttpRequest
 
+from usage.collecting import rebuilding
 from usage.forms import ProductForm
-from usage.models import Product
+from usage.models import Feed, Product
 
 
 @admin.register(Product)
@@ -16,6 +17,12 @@ class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter = ("kind", "is_counted", "api")
     list_select_related = ("licensed_by",)
     search_fields = ("name", "description")
+
+    def save_model(self, request: HttpRequest, obj: Product, form: ProductForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if "kind" in form.changed_data:
+            for feed in Feed.objects.filter(api=obj.api).select_related("operation"):
+                rebuilding.refold(feed)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -12,7 +12,7 @@ from math import ceil
 from django.db import OperationalError, transaction
 from django.db.models import Min
 
-from usage.models import DIGITS, GOOD, PLACES, Certificate, Feed, MonthlyUsage, Snapshot
+from usage.models import DIGITS, GOOD, PLACES, Certificate, Feed, MonthlyUsage, Operation, Poll, Snapshot
 
 from . import folding, months, recording
 
@@ -45,7 +45,8 @@ def close_months(now: datetime) -> int:
     """Move every month that has ended to closing, and to closed where its figures are final.
 
     A feed's month closes once the feed has been read in a later month, by a call that began there, or GRACE after its
-    end. Returns how many feeds' months were closed. Raises NotClosed, after all that can be were.
+    end, if it was tried since. Where the vendor's clock is behind ours, a month ends by the vendor's. Returns how many
+    feeds' months were closed. Raises NotClosed, after all that can be were.
     """
     unfinished = (
         MonthlyUsage.objects.exclude(state=MonthlyUsage.State.CLOSED)
@@ -57,7 +58,7 @@ def close_months(now: datetime) -> int:
     closed, failed = 0, []
     for operation_id, api, month in list(unfinished):
         try:
-            closed += _end_month(operation_id, api, month, now)
+            closed += end_month(operation_id, api, month, now)
         except OperationalError:
             raise  # the database is away, for all of them
         except Exception:
@@ -68,40 +69,53 @@ def close_months(now: datetime) -> int:
     return closed
 
 
-def _end_month(operation_id: int, api: str, month: date, now: datetime) -> bool:
+def end_month(operation_id: int, api: str, month: date, now: datetime) -> bool:
+    """Move a feed's month to closing, or to closed: says whether it was closed."""
     with transaction.atomic():
+        Operation.objects.select_for_update().get(pk=operation_id)  # first, as a poll does: settling writes to it
         feed = (
             Feed.objects.select_for_update(of=("self",))
             .select_related("operation")
             .get(operation=operation_id, api=api)
         )
         end = months.begins_at(months.next_month(month), feed.operation.zone)
-        if now < end:
+        there = now + min(timedelta(seconds=feed.operation.clock_skew), timedelta())
+        if there < end:
             return False
         of_feed = MonthlyUsage.objects.filter(operation=operation_id, product__api=api)
-        if now < end + GRACE and not of_feed.filter(month__gt=month, as_of__gte=end).exists():
+        is_over = there >= end + GRACE and not _is_untried(feed, since=end)
+        if not is_over and not of_feed.filter(month__gt=month, as_of__gte=end).exists():
             of_feed.filter(month=month, state=MonthlyUsage.State.OPEN).update(state=MonthlyUsage.State.CLOSING)
             return False
         if feed.held_since and feed.held_since < end + GRACE:
             recording.settle(feed)
-            feed.save(update_fields=["last_good_poll_at"])
+            feed.save(update_fields=["last_good_poll_at", "heard_interval"])
         gaps = months.gaps_of(feed, month, heard_last=feed.last_good_poll_at)
         closed_at = max(now, feed.last_good_poll_at or now)  # what was heard stands, by whichever machine's clock
         rows = list(of_feed.filter(month=month).exclude(state=MonthlyUsage.State.CLOSED).select_related("product"))
+        if not rows:
+            return False  # closed by somebody else since it was listed
         begun = feed.snapshots.filter(month=months.next_month(month), first_seen__gt=max(row.as_of for row in rows))
         begun_at = begun.aggregate(at=Min("first_seen"))["at"]
         for row in rows:
-            _seal(row, gaps, closed_at)
+            _seal(row, feed.operation, gaps, closed_at)
             _certify(row, feed, end, begun_at)
         return True
 
 
-def _seal(row: MonthlyUsage, gaps: list[list[int]], closed_at: datetime) -> None:
+def _is_untried(feed: Feed, since: datetime) -> bool:
+    """Whether a feed that is polled has not been since then: our clock may have jumped, which a call will show."""
+    is_polled = feed.is_enabled and feed.operation.is_active
+    return is_polled and feed.last_poll_at is not None and feed.last_poll_at < since
+
+
+def _seal(row: MonthlyUsage, operation: Operation, gaps: list[list[int]], closed_at: datetime) -> None:
     product = row.product
     row.state, row.closed_at = MonthlyUsage.State.CLOSED, closed_at
     row.gaps, row.gap_seconds = gaps, months.seconds_of(gaps)
     row.closed_name, row.closed_kind = product.name, product.kind
-    row.closed_licensed_by_id = product.licensed_by_id
+    row.closed_licensed_by_id, row.closed_is_counted = product.licensed_by_id, product.is_counted
+    row.closed_zone = operation.time_zone
     row.save()
 
 
@@ -114,12 +128,7 @@ def _certify(row: MonthlyUsage, feed: Feed, end: datetime, begun_at: datetime | 
     seconds = max(0, ceil((boundary - heard).total_seconds()))
     paces = _paces(row, feed) if row.product.is_usage else []
     quickest = max(paces, key=lambda pace: pace.items / pace.seconds, default=None)
-    poll = (
-        feed.polls.filter(outcome=GOOD, started_at__lte=heard, is_held=False)
-        .select_related("answer")
-        .order_by("-started_at", "-pk")
-        .first()
-    )
+    poll = _poll_behind(row, feed)
     Certificate.objects.create(
         usage=row,
         poll=poll,
@@ -130,6 +139,16 @@ def _certify(row: MonthlyUsage, feed: Feed, end: datetime, begun_at: datetime | 
         pace_items=quickest.items if quickest else None,
         pace_seconds=quickest.seconds if quickest else None,
         answer_sha256=poll.answer.sha256 if poll and poll.answer else "",
+    )
+
+
+def _poll_behind(row: MonthlyUsage, feed: Feed) -> Poll | None:
+    """The last good poll behind a figure. A new figure names its poll, whose clock may have been set back meanwhile."""
+    polls = feed.polls.filter(outcome=GOOD, is_held=False).select_related("answer")
+    new = feed.snapshots.filter(product=row.product_id, month=row.month, first_seen=row.as_of)
+    return (
+        polls.filter(pk__in=new.values("first_poll")).first()
+        or polls.filter(started_at__lte=row.as_of).order_by("-started_at", "-pk").first()
     )
 
 

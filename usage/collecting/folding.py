@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 from operator import attrgetter
+from zoneinfo import ZoneInfo
 
 from usage.models import PLACES, Feed
 
@@ -33,10 +34,12 @@ Gaps = Mapping[datetime, datetime]
 class Fold:
     """A feed's rows as they stand after the snapshots so far, and which of them those changed.
 
-    `gaps` holds those that a snapshot may have ended, `long_polls` the ids of polls whose answers had too MANY rows.
+    `zone` is the operation's, or what it was when the month closed. `gaps` holds those that a snapshot may have ended,
+    `long_polls` the ids of polls whose answers had too MANY rows.
     """
 
     feed: Feed
+    zone: ZoneInfo
     products: Mapping[int, ProductRow]
     gaps: Gaps
     long_polls: Collection[int]
@@ -100,7 +103,7 @@ class Fold:
         That is a gap, or the days on which the vendor told nothing of the product. The rest is left for `day`; all of
         it is where an answer has so many rows that their days would be millions.
         """
-        zone, until = self.feed.operation.zone, snapshot.first_seen
+        zone, until = self.zone, snapshot.first_seen
         last = last_known(month, snapshot.day)
         known = self.days.get((snapshot.product_id, last)) if last else None
         is_unheard = until in self.gaps

@@ -23,6 +23,10 @@ def next_month(month: date) -> date:
     return first_of(month + timedelta(days=31))
 
 
+def last_of(month: date) -> date:
+    return next_month(month) - timedelta(days=1)
+
+
 def begins_at(day: date, zone: ZoneInfo) -> datetime:
     """The instant, in UTC, at which a day, or a month by its first day, begins in an operation's time zone.
 
@@ -53,10 +57,17 @@ class Today:
         named = reading.day or reading.month
         if named is None:
             return None
-        is_near = first_of(self.earliest) <= first_of(named) <= first_of(self.latest)
-        if not is_near or (reading.day and reading.day > self.latest):
+        if not self.is_near(first_of(named)) or (reading.day and reading.day > self.latest):
             raise AnswerRefused(f"“{reading.description}” is dated {reading.date}, but it is {self.day} there.")
-        return reading.day or min(max(self.day, named), next_month(named) - timedelta(days=1))
+        return reading.day or min(max(self.day, named), last_of(named))
+
+    def is_near(self, month: date) -> bool:
+        """Whether the vendor may be speaking of that month as its own."""
+        return first_of(self.earliest) <= month <= first_of(self.latest)
+
+    @property
+    def last_month(self) -> date:
+        return first_of(first_of(self.day) - timedelta(days=1))
 
 
 # Gaps
@@ -72,7 +83,7 @@ def note_gap(feed: Feed, seen_at: datetime) -> Gap | None:
         began = begins_at(first_of(seen_at.astimezone(zone).date()), zone)
     else:
         began = feed.last_good_poll_at
-    if seen_at - began <= feed.pace * GAP_INTERVALS:
+    if seen_at - began <= feed.heard_pace * GAP_INTERVALS:
         return None
     gap = Gap.objects.create(feed=feed, began_at=began, ended_at=seen_at)
     rows = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api).exclude(
@@ -96,7 +107,7 @@ def gaps_of(feed: Feed, month: date, *, heard_last: datetime | None = None) -> l
         .order_by("began_at")
         .values_list("began_at", "ended_at")
     )
-    if heard_last and heard_last < end and end - heard_last > feed.pace * GAP_INTERVALS:
+    if heard_last and heard_last < end and end - heard_last > feed.heard_pace * GAP_INTERVALS:
         gaps.append((heard_last, end))
     return [
         [round((max(began, begin) - begin).total_seconds()), round((min(ended, end) - begin).total_seconds())]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from itertools import groupby
 from operator import attrgetter
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 from django.db import transaction
 from django.db.models import Count
@@ -16,11 +17,14 @@ from usage.models import DailyUsage, Feed, Gap, MonthlyUsage, Product
 
 from . import folding, months, storing
 from .folding import MANY, Fold, Key
-from .rows import OF_FEED, DailyRow, MonthlyRow, ProductRow, SnapshotRow
+from .rows import OF_FEED, DailyRow, Figure, MonthlyRow, ProductRow, SnapshotRow
 
 Row = TypeVar("Row", DailyRow, MonthlyRow)
 
-SEALED = ("state", "closed_at", "gaps", "gap_seconds", "closed_name", "closed_kind", "closed_licensed_by_id")
+SEALED = (
+    *("state", "closed_at", "gaps", "gap_seconds", "closed_name", "closed_kind", "closed_licensed_by_id"),
+    *("closed_is_counted", "closed_zone"),
+)
 """What a closed month holds that its snapshots don't tell."""
 
 
@@ -48,14 +52,20 @@ def rebuild(*, write: bool) -> Iterator[Difference]:
 
 
 def recount(feed: Feed) -> None:
-    """Take what a feed told in months that aren't closed for what it is set to count now.
+    """Take what a feed told in months that aren't closed for what it is set to count now."""
+    with transaction.atomic():
+        Feed.objects.filter(pk=feed.pk).update(contrary_midnights=0)
+        refold(feed)
+
+
+def refold(feed: Feed) -> None:
+    """Fold the months that aren't closed anew, as their products, the feed and the time zone are now.
 
     Answers with a row for each day counted days before, and still do.
     """
     is_day = feed.counts == Feed.Counts.DAY
     with transaction.atomic():
         Feed.objects.select_for_update().get(pk=feed.pk)
-        Feed.objects.filter(pk=feed.pk).update(contrary_midnights=0)
         rows = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api)
         unfinished = rows.exclude(state=MonthlyUsage.State.CLOSED).values_list("month", flat=True).distinct()
         for month in list(unfinished):
@@ -63,6 +73,28 @@ def recount(feed: Feed) -> None:
             by_day = told.values("product", "last_seen").alias(days=Count("day")).filter(days__gt=1)
             told.exclude(product__in=by_day.values("product")).update(counts_day=is_day)
             _rebuild_month(feed, month, write=True)
+
+
+def count_days(feed: Feed, figures: Sequence[Figure]) -> None:
+    """Where an answer has a row for each day, those before it had too, though they named a single day and were taken
+    for the month to date.
+
+    That is so where each day they named stands in this answer, with no less: a month to date would be more than a day.
+    """
+    told = {(figure.product.id, figure.day): figure.items for figure in figures if figure.counts_day}
+    if not told or feed.counts == Feed.Counts.DAY:
+        return
+    rows = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api)
+    closed = rows.filter(state=MonthlyUsage.State.CLOSED).values("month")
+    of_months = feed.snapshots.filter(month__in={months.first_of(day) for _, day in told}).exclude(month__in=closed)
+    taken = of_months.filter(product__kind=Product.Kind.USAGE, counts_day=False)
+    days = list(taken.values_list("product", "month", "day", "items"))
+    others = {(product, month) for product, month, day, items in days if told.get((product, day), -1) < items}
+    counted = {(product, month) for product, month, _, _ in days} - others
+    for month in {month for _, month in counted}:
+        products = [product for product, its_month in counted if its_month == month]
+        taken.filter(month=month, product__in=products).update(counts_day=True)
+        _rebuild_month(feed, month, write=True)
 
 
 def _rebuild_month(feed: Feed, month: date, *, write: bool) -> list[Difference]:
@@ -100,7 +132,8 @@ def _fold(feed: Feed, month: date, stand: Mapping[Key, MonthlyRow]) -> Fold:
     long_polls = feed.polls.filter(rows__gt=MANY).values_list("pk", flat=True)
     gaps = Gap.objects.filter(feed=feed).values_list("ended_at", "began_at")
     closed_at = next((row.closed_at for row in stand.values() if row.closed_at), None)
-    fold = Fold(feed, products, dict(gaps), set(long_polls))
+    zone = next((ZoneInfo(row.closed_zone) for row in stand.values() if row.closed_zone), feed.operation.zone)
+    fold = Fold(feed, zone, products, dict(gaps), set(long_polls))
     told = storing.select(SnapshotRow, "feed_id = %s AND month = %s ORDER BY first_seen, id", feed.pk, month)
     for first_seen, snapshots in groupby(told, key=attrgetter("first_seen")):
         if closed_at is None or first_seen <= closed_at:

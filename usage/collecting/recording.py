@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,16 +32,18 @@ from usage.wolkvox import answers
 from usage.wolkvox.answers import Reading
 from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.client import Reply
-from usage.wolkvox.errors import AnswerRefused
+from usage.wolkvox.errors import AnswerRefused, VendorError
 
-from . import folding, months, snapshots, storing, turns
+from . import folding, months, rebuilding, snapshots, storing, turns
 from .folding import MANY, NOTHING, Fold, Gaps, Key, last_known
 from .rows import OF_FEED, DailyRow, Figure, MonthlyRow, ProductRow, SnapshotRow
 from .turns import Figures, Side, Turn
 
+logger = logging.getLogger(__name__)
+
 SUMMARY_ROWS = {"TOTAL", "TOTALES", "SUBTOTAL", "GRAND TOTAL", "TOTAL GENERAL"}
 CLOCKS_DIFFER = timedelta(hours=1)
-"""More than this between the vendor's clock and ours is an error of one of them, and ours is watched."""
+"""More than this between the vendor's clock and ours is an error of one of them."""
 
 
 # A poll
@@ -67,7 +70,9 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
     """
     clock = clock_of(reply)
     products = products_of(feed, readings)
-    is_undated = any(reading.month is None for reading in readings) and not is_day_by_day(readings)
+    is_undated = any(is_left_open(feed, reading) for reading in readings) and not is_day_by_day(readings)
+    if is_undated:
+        require_one_day(feed, reply)
     turn = turns.turn_of(feed, usage_of(readings, products), clock) if is_undated else None
     figures = place(feed, readings, products, clock=clock, turn=turn)
     poll = Poll(
@@ -85,7 +90,7 @@ def record(feed: Feed, reply: Reply, readings: Sequence[Reading]) -> Poll:
     storing.insert_one(poll)
     note_name(feed.operation, readings)
     if poll.is_held:
-        feed.held_since = feed.held_since or poll.started_at
+        feed.held_since = feed.held_since or clock
         feed.save(update_fields=["held_since"])
         return poll
     if feed.held_since:
@@ -104,20 +109,20 @@ def settle(feed: Feed, told: Figures | None = None, day: date | None = None) -> 
     begins = turns.near(feed, feed.held_since) if feed.held_since else None
     held = list(feed.polls.filter(is_held=True).order_by("pk").select_related("answer"))
     feed.polls.filter(is_held=True).update(is_held=False)
+    heard = [(poll, readings) for poll in held if (readings := read_again(poll))]
     feed.held_since = None
     feed.save(update_fields=["held_since"])
     if begins is None:
         return
-    heard = [answers.parse(poll.answer.body, feed.about) for poll in held if poll.answer]
-    products = products_of(feed, [reading for readings in heard for reading in readings])
+    products = products_of(feed, [reading for _, readings in heard for reading in readings])
     before, _ = turns.told_about(feed, begins)
     after = [told] if told else []
     old = turns.fall_in(
-        [before.figures if before else {}, *(usage_of(readings, products) for readings in heard), *after]
+        [before.figures if before else {}, *(usage_of(readings, products) for _, readings in heard), *after]
     )
     if day and day < begins:
-        old = len(held) + 1
-    for number, (poll, readings) in enumerate(zip(held, heard, strict=True), start=1):
+        old = len(heard) + 1
+    for number, (poll, readings) in enumerate(heard, start=1):
         if old is None:
             side = turns.side_learned(feed, begins, poll.started_at)
         else:
@@ -126,10 +131,20 @@ def settle(feed: Feed, told: Figures | None = None, day: date | None = None) -> 
             keep(feed, poll, place(feed, readings, products, clock=poll.started_at, turn=Turn(begins, side)))
 
 
+def read_again(poll: Poll) -> Sequence[Reading]:
+    """What a held answer told. One that can't be read any more has no place, and is no reason to refuse the next."""
+    try:
+        return answers.parse(poll.answer.body, poll.feed.about) if poll.answer else ()
+    except (zlib.error, VendorError):
+        logger.exception("The answer of poll %s was held, and can't be read any more", poll.pk)
+        return ()
+
+
 def keep(feed: Feed, poll: Poll, figures: Sequence[Figure]) -> None:
     """Snapshots of an answer's figures, and what follows from them. What is told of a closed month corrects it."""
     seen_at = seen_next(feed, figures, poll.started_at)
     gap = months.note_gap(feed, seen_at)
+    rebuilding.count_days(feed, figures)
     again, changed = snapshots.compare(figures, snapshots.shown_last(feed))
     if again:
         snapshots.show_again(feed, again, seen_at)
@@ -140,7 +155,7 @@ def keep(feed: Feed, poll: Poll, figures: Sequence[Figure]) -> None:
         storing.insert(new)
         follow(poll, figures, new, rows, {gap.ended_at: gap.began_at} if gap else {})
         correct_closed(figures, new, rows)
-    feed.last_good_poll_at = seen_at
+    feed.last_good_poll_at, feed.heard_interval = seen_at, feed.interval
 
 
 def seen_next(feed: Feed, figures: Sequence[Figure], at: datetime) -> datetime:
@@ -158,6 +173,18 @@ def clock_of(reply: Reply) -> datetime:
     """The vendor's clock, which dates what has no date of its own; ours, where that one is too far off to be right."""
     ours, theirs = reply.started_at, reply.vendor_clock
     return theirs if theirs and abs(theirs - ours) < CLOCKS_DIFFER else ours
+
+
+def require_one_day(feed: Feed, reply: Reply) -> None:
+    """What has no date is of the day that a clock says. Raises AnswerRefused where ours jumped to another day than the
+    vendor's, which is nearer to the last poll: a wrong day may be of a wrong month.
+    """
+    theirs, ours, last = reply.vendor_clock, reply.started_at, feed.last_poll_at or feed.last_good_poll_at
+    if not theirs or not last or abs(theirs - ours) < CLOCKS_DIFFER or abs(ours - last) <= abs(theirs - last):
+        return
+    zone = feed.operation.zone
+    if theirs.astimezone(zone).date() != ours.astimezone(zone).date():
+        raise AnswerRefused(f"It has no date, and the vendor's clock says {theirs} where this server's says {ours}.")
 
 
 def keep_answer(body: bytes) -> int:
@@ -188,18 +215,45 @@ def place(
         product = products[reading.description]
         if not product.is_counted:
             continue
-        day = days.get(reading.date) or days.setdefault(reading.date, today.of(reading) or undated)
+        day = days.get(reading.date) or days.setdefault(reading.date, day_of(feed, reading, today, undated))
         counts = counts_day and product.is_usage
         figures.append(Figure(product, months.first_of(day), day, reading.items, counts, reading.date))
+    if figures and all(figure.month < months.first_of(today.earliest) for figure in figures):
+        raise AnswerRefused(f"It speaks of {figures[0].day} and no later day, but it is {today.day} there.")
     if len({(figure.product.id, figure.day) for figure in figures}) < len(figures):
         raise AnswerRefused("Two rows speak of the same product and day.")
     return figures
 
 
+def day_of(feed: Feed, reading: Reading, today: months.Today, undated: date) -> date:
+    """The day of a reading: `undated` where its date leaves that open, or names no more than that day's month."""
+    if is_late_news(feed, reading, today):
+        return reading.day or months.last_of(today.last_month)
+    told = today.of(reading)
+    if told and not (is_left_open(feed, reading) and reading.month == months.first_of(undated)):
+        return told
+    return undated
+
+
+def is_late_news(feed: Feed, reading: Reading, today: months.Today) -> bool:
+    """Whether a reading is of the month before, when that has been over for long and is closed: it corrects it."""
+    if reading.month != today.last_month or today.is_near(today.last_month):
+        return False
+    of_feed = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api, month=reading.month)
+    return of_feed.filter(state=MonthlyUsage.State.CLOSED).exists()
+
+
+def is_left_open(feed: Feed, reading: Reading) -> bool:
+    """Whether the vendor's date leaves open of which month a reading is, or of which day where the feed counts days."""
+    return (reading.day if feed.counts == Feed.Counts.DAY else reading.month) is None
+
+
 def is_day_by_day(readings: Sequence[Reading]) -> bool:
-    """Several dates for one product in one answer mean that each row counts its own day (vendor-api.md)."""
-    dates: dict[str, str] = {}
-    return any(dates.setdefault(reading.description, reading.date) != reading.date for reading in readings)
+    """Several dates for one product, of one month, mean that each row counts its own day (vendor-api.md)."""
+    dates: dict[tuple[str, date | None], str] = {}
+    return any(
+        dates.setdefault((reading.description, reading.month), reading.date) != reading.date for reading in readings
+    )
 
 
 def usage_of(readings: Sequence[Reading], products: Mapping[str, ProductRow]) -> Figures:
@@ -293,6 +347,8 @@ def unknown_at_closing(product: ProductRow, other: MonthlyRow) -> MonthlyRow:
         closed_name=product.name,
         closed_kind=product.kind,
         closed_licensed_by_id=product.licensed_by_id,
+        closed_is_counted=product.is_counted,
+        closed_zone=other.closed_zone,
     )
 
 
@@ -310,6 +366,7 @@ def follow(
         return
     fold = Fold(
         poll.feed,
+        poll.feed.operation.zone,
         products={figure.product.id: figure.product for figure in figures},
         gaps=gaps,
         long_polls={poll.pk} if poll.rows > MANY else (),

@@ -17,7 +17,7 @@ from itertools import pairwise
 
 from django.db.models import QuerySet
 
-from usage.models import DailyUsage, Feed, MonthlyUsage, Operation
+from usage.models import DailyUsage, Feed, MonthlyUsage, Operation, Product
 
 from . import months
 from .rows import DailyRow, Figure, MonthlyRow
@@ -25,14 +25,15 @@ from .rows import DailyRow, Figure, MonthlyRow
 RESET = timedelta(hours=6, minutes=30)
 """How far from our midnight the vendor may begin a month: six hours, its clock's error and the length of a call."""
 
-SOON_AFTER = RESET + timedelta(hours=1)
-"""Until how long after midnight a first figure of the day tells whether the count began anew."""
+SELDOM = timedelta(hours=6)
+"""From polls further apart than this, days can't be told to begin anew or to go on."""
 
 PEAK = 10
 """By how much use may run ahead of the mean pace so far: a busy hour, a campaign."""
 
 DOUBT = 3
-"""A fall to more than this many times what can have been used since is no new count."""
+"""A fall to more than this many times what can have been used since is no new count, and what grew by more is another
+one than before, unless that is less than half of it."""
 
 LEAST_DOUBT = 10
 
@@ -75,7 +76,12 @@ class Told:
 
 def told_about(feed: Feed, begins: date) -> tuple[Told | None, Told | None]:
     """What was told last of the month (or day) before `begins`, and of the one that begins; None where nothing was."""
-    of_feed = {"operation": feed.operation_id, "product__api": feed.api}
+    of_feed = {
+        "operation": feed.operation_id,
+        "product__api": feed.api,
+        "product__kind": Product.Kind.USAGE,
+        "product__is_counted": True,
+    }
     day = begins - timedelta(days=1)
     rows: list[tuple[date, int, Decimal | None, datetime]]
     if feed.counts == Feed.Counts.DAY:
@@ -142,7 +148,8 @@ def side_of(before: Figures, now: Figures, *, span: timedelta, unheard: timedelt
         return Side.UNSURE if any(now.values()) else Side.OLD
     since_then = most_used(told, span=span, unheard=unheard)
     if telling >= told:
-        return Side.OLD if told > since_then else Side.UNSURE
+        is_likely = float(telling - told) <= DOUBT * since_then + float(told) / 10
+        return Side.OLD if told > since_then and is_likely else Side.UNSURE
     if telling <= since_then:
         return Side.NEW
     if telling > told / 2 and telling > DOUBT * since_then + LEAST_DOUBT:
@@ -214,7 +221,7 @@ def watch(
     One set to the month begins anew each day; one set to the day goes on over midnight. Once may be chance.
     """
     usage = [figure for figure in figures if figure.product.is_usage]
-    if len({figure.day for figure in usage}) != 1:
+    if feed.pace > SELDOM or len({figure.day for figure in usage}) != 1:
         return
     day, month = usage[0].day, usage[0].month
     told = {figure.product.id: figure.items for figure in usage}
@@ -237,7 +244,7 @@ def watch(
                 count = count + 1 if yesterday().filter(is_restated=True).exists() else 1
         elif count and is_first and not yesterday().filter(is_restated=True).exists():
             count = 0
-    elif is_first and now < months.begins_at(day, feed.operation.zone) + SOON_AFTER:
+    elif is_first and now < months.begins_at(day, feed.operation.zone) + RESET + max(feed.pace, timedelta(hours=1)):
         before = {product: items or Decimal(0) for product, items in yesterday().values_list("product", "items")}
         if total := sum(before[product] for product in before.keys() & told):
             count = count + 1 if sum(told.values()) >= total else 0

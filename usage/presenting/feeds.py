@@ -134,7 +134,7 @@ def state_of(feed: Feed, operation: Operation, now: datetime) -> FeedState:
         state = State.HELD
     elif feed.last_good_poll_at is None:
         state = State.WAITING
-    elif now - feed.last_good_poll_at > feed.pace * GAP_INTERVALS:
+    elif now - feed.last_good_poll_at > feed.heard_pace * GAP_INTERVALS:
         state = State.STALE
     else:
         state = State.GOOD

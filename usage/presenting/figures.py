@@ -319,7 +319,7 @@ class ProductMonth:
         heard = self.feed.last_good_poll_at if self.feed else None
         if self.feed and heard and not self.usage.is_closed:
             until = self.feed.held_since or self.now  # what is held was heard
-            if until - heard > self.feed.pace * GAP_INTERVALS:
+            if until - heard > self.feed.heard_pace * GAP_INTERVALS:
                 gaps.append((max(heard, begin), min(until, end)))
         return [(began, ended) for began, ended in gaps if began < ended]
 

@@ -72,7 +72,7 @@ class Report:
 
 PAIRS = """
     SELECT month.id, month.operation_id, month.product_id, month.month, month.items, month.highest, month.lowest,
-        month.state, month.as_of, month.gap_seconds, month.closed_at, operation.time_zone, {kind} AS kind,
+        month.state, month.as_of, month.gap_seconds, month.closed_at, {time_zone} AS time_zone, {kind} AS kind,
         licences.items AS licences, licences.items_by_day AS licences_by_day,
         {operation} AS operation, {api} AS api, {product} AS product,
         operation.slug {binary} AS by_operation, product.api {binary} AS by_api, {name} {binary} AS by_product
@@ -94,9 +94,10 @@ AS_CLOSED = {
     "name": "COALESCE(NULLIF(month.closed_name, ''), product.name)",
     "kind": "COALESCE(NULLIF(month.closed_kind, ''), product.kind)",
     "licensed_by": "CASE WHEN month.closed_name <> '' THEN month.closed_licensed_by_id ELSE product.licensed_by_id END",
-    "is_counted": "(month.closed_name <> '' OR product.is_counted)",
+    "is_counted": "CASE WHEN month.closed_name <> '' THEN month.closed_is_counted ELSE product.is_counted END",
+    "time_zone": "COALESCE(NULLIF(month.closed_zone, ''), operation.time_zone)",
 }
-"""What an admin may change of a product, as it was when the month closed."""
+"""What an admin may change of a product or an operation, as it was when the month closed."""
 
 ORDER = "by_operation, by_api, by_product, product_id"
 
