@@ -1,5 +1,5 @@
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -98,6 +98,39 @@ def test_a_row_that_no_snapshot_tells_of_goes(history: Operation) -> None:
     row.save()
     assert list(rebuild(write=True))
     assert tables() == before
+
+
+def invented(operation: Operation, **columns: object) -> MonthlyUsage:
+    """A month's row in a month that the vendor told nothing of."""
+    row = MonthlyUsage.objects.filter(operation=operation, product__name="Email").latest("month")
+    row.pk = None
+    for name, value in {"month": date(2026, 7, 1), **columns}.items():
+        setattr(row, name, value)
+    row.save()
+    return row
+
+
+def test_a_month_that_no_snapshot_tells_of_is_found_and_goes(history: Operation) -> None:
+    before = tables()
+    invented(history)
+    found = list(rebuild(write=False))
+    assert {difference.should for difference in found} == {None}
+    assert all("2026-07" in difference.row for difference in found)
+    assert "MonthlyUsage.items" in {difference.column for difference in found}
+    assert list(rebuild(write=True)) == found
+    assert tables() == before
+
+
+def test_a_closed_month_that_no_snapshot_tells_of_is_reported_and_left(history: Operation) -> None:
+    row = invented(history, state="closed", closed_at=datetime(2026, 8, 1, 6, tzinfo=UTC))
+    assert list(rebuild(write=True))
+    assert MonthlyUsage.objects.filter(pk=row.pk).exists()
+
+
+def test_a_closed_row_that_stands_on_a_correction_alone_is_no_difference(history: Operation) -> None:
+    nothing: dict[str, object] = {"items_by_day": [], "to_date_by_day": [], "reckoned_days": [], "items": Decimal(0)}
+    invented(history, state="closed", closed_at=datetime(2026, 8, 1, 6, tzinfo=UTC), **nothing)
+    assert list(rebuild(write=False)) == []
 
 
 def test_a_feed_that_turns_out_to_count_the_day_is_counted_again(operation: Operation) -> None:

@@ -11,9 +11,9 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 
-from usage.models import DailyUsage, Feed, Gap, MonthlyUsage, Product
+from usage.models import DailyUsage, Feed, Gap, MonthlyUsage, Product, Snapshot
 
 from . import folding, months, storing
 from .folding import MANY, Fold, Key
@@ -41,14 +41,20 @@ class Difference:
 def rebuild(*, write: bool) -> Iterator[Difference]:
     """Compare each feed's months with what their snapshots say, and with `write` put right what differs.
 
-    A closed month is compared with what was known when it closed, and never rewritten.
+    Months of which there are rows and no snapshots differ too, but for rows that stand on a correction alone. A closed
+    month is compared with what was known when it closed, and never rewritten.
     """
     feeds = Feed.objects.select_related("operation").order_by("pk")
     for feed in feeds.iterator():
-        for month in feed.snapshots.order_by("month").values_list("month", flat=True).distinct():
+        rows = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api)
+        for month in sorted({*_months_of(feed.snapshots.all()), *_months_of(rows)}):
             with transaction.atomic():
                 Feed.objects.select_for_update().get(pk=feed.pk)
                 yield from _rebuild_month(feed, month, write=write)
+
+
+def _months_of(rows: QuerySet[Snapshot] | QuerySet[MonthlyUsage]) -> Iterable[date]:
+    return rows.order_by("month").values_list("month", flat=True).distinct()
 
 
 def recount(feed: Feed) -> None:
