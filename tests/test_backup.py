@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -26,6 +27,7 @@ from usage.collecting import backup
 from usage.wolkvox.simulator import Simulator, serve, token_of
 
 KEPT = "*-before-restore-*"
+BOGOTA = ZoneInfo("America/Bogota")
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +63,9 @@ def of(manage: Installation, file: Path) -> Installation:
 
 
 def content(file: Path) -> list[str]:
-    """Everything in a database, but for when the token was last claimed."""
+    """Everything in a database, but for when the token was last claimed, and when its limit is to be asked for."""
     with closing(sqlite3.connect(file)) as database:
-        database.execute("UPDATE usage_operation SET claimed_by = '', claimed_at = NULL")
+        database.execute("UPDATE usage_operation SET claimed_by = '', claimed_at = NULL, limit_due_at = NULL")
         return list(database.iterdump())
 
 
@@ -291,6 +293,23 @@ def test_the_time_since_the_backup_becomes_a_gap(manage: Installation, file: Pat
     assert manage.run("rebuild", "--check").out == "0 differences\n"
 
 
+def test_what_was_called_since_the_backup_is_asked_of_the_vendor(manage: Installation, file: Path) -> None:
+    """The day's count is the backup's. Kept to, it would let the day's limit be broken."""
+    manage.run("backup", str(file))
+    now = datetime.now(UTC)
+    today, due, later = now.astimezone(BOGOTA).date(), now - timedelta(minutes=20), now + timedelta(days=1)
+    write(file, f"UPDATE usage_operation SET calls = 80, calls_day = '{today}', limit_due_at = '{later:%F %T}'")
+    write(file, f"UPDATE usage_feed SET next_due_at = '{due:%F %T}', last_poll_at = '{due:%F %T}' WHERE is_enabled")
+    assert manage.run("restore", str(file)).code == 0
+    write(manage.database, "UPDATE usage_operation SET claimed_at = '2026-01-01 00:00:00'")  # as after 90 s
+    counting = Simulator()
+    counting.elsewhere[TOKEN] = 900
+    with serve(counting) as server:
+        assert Installation(manage.database, manage.key, server.url).run("poll", "--due").code == 0
+    [(calls,)] = manage.rows("SELECT calls FROM usage_operation")
+    assert calls > 900
+
+
 def test_a_backup_of_an_older_version_is_brought_up_to_date(manage: Installation, file: Path) -> None:
     older = of(manage, file)
     assert older.run("migrate", "usage", "0002", "--verbosity=0").code == 0
@@ -455,9 +474,10 @@ def test_what_the_documentation_says_of_postgresql_works(manage: Installation, t
         run("pg_dump")
         lima = token_of("Lima").encode()
         assert dashboard("add_operation", "Lima", "--server", "0012", given=lima).code == 0
-        run("psql")
+        run("psql --dbname=postgres")
         run("createdb")
         run("pg_restore")
+        run('psql --dbname="$DATABASE_URL"')
         assert dashboard("migrate", "--check").code == 0
         assert dashboard("rebuild", "--check").out == "0 differences\n"
         missing = dashboard("poll", "--operation", "lima")
@@ -465,6 +485,8 @@ def test_what_the_documentation_says_of_postgresql_works(manage: Installation, t
         with psycopg.connect(url) as database:
             owners = database.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'")
             assert owners.fetchall() == [("billing",)]
+            due = database.execute("SELECT bool_and(limit_due_at <= now()) FROM usage_operation")
+            assert due.fetchall() == [(True,)]
         for command in ("backup", "restore"):
             refused = dashboard(command, str(tmp_path / "file"))
             assert (refused.code, refused.error.count("\n")) == (2, 1)

@@ -179,7 +179,8 @@ def put_in_place(live: Path, now: datetime) -> Path | None:
     """Write PREPARED into the database, in one transaction that begins by keeping what it replaces.
 
     Every token is claimed then. A poll under way has lost its claim, so that it records nothing; and nobody calls
-    with its token before it must have ended.
+    with its token before it must have ended. How many calls the day has had since the backup only the vendor knows:
+    it is asked in the next round.
     """
     has_content = live.exists() and live.stat().st_size > 0
     kept = live.with_name(f"{live.stem}-before-restore-{now.astimezone(UTC):%Y-%m-%dT%H%M%S.%f}Z{live.suffix}")
@@ -196,7 +197,7 @@ def put_in_place(live: Path, now: datetime) -> Path | None:
             with whole(kept) as part:
                 copy(live, part)
             is_kept = True
-        Operation.objects.using(PREPARED).update(claimed_by=str(uuid4()), claimed_at=now)
+        Operation.objects.using(PREPARED).update(claimed_by=str(uuid4()), claimed_at=now, limit_due_at=now)
 
     if not has_content:
         live.touch(mode=0o600)
