@@ -485,6 +485,15 @@ def test_every_word_that_can_be_asked_has_its_meaning_on_the_page(certified: Cli
     assert set(asked) <= set(re.findall(r'<div popover id="([\w-]+)"', page))
 
 
+def test_a_page_and_the_csv_tell_the_same_of_a_gap_that_still_runs(finance: Client) -> None:
+    MonthlyUsage.objects.update(gaps=[], gap_seconds=0)
+    Feed.objects.filter(api="interactions").update(last_good_poll_at=NOW - timedelta(hours=3))
+    assert "For 3 h of the month nothing was heard." in text(finance.get("/operations/bogot-norte/"))
+    assert "No answer for 3 h" in text(finance.get("/operations/bogot-norte/year/"))
+    _, licences, email, *_ = finance.get("/reports/monthly.csv").getvalue().decode().splitlines()
+    assert (",10800," in licences, ",10800," in email) == (False, True)
+
+
 def test_a_link_keeps_the_month_unless_it_is_the_one_shown_anyway(
     client: Client, sign_in: SignIn, filled: Operation
 ) -> None:

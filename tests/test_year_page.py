@@ -90,5 +90,5 @@ def test_a_year_asks_as_often_whatever_the_number_of_its_products(
 ) -> None:
     hear(filled, "interactions", NOW, *[(f"Product {number}", "1") for number in range(products)])
     sign_in("Managers")
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         assert client.get(PATH).status_code == 200

@@ -200,7 +200,7 @@ def year(request: HttpRequest, slug: str) -> HttpResponse:
     asked = asked_year(request)
     if asked and asked not in {default, *(month.year for month in known)}:
         raise Http404(no_such_year(asked, known))
-    read = years.operation_year(its, asked or default, known, today)
+    read = years.operation_year(its, asked or default, known, now)
     return show(request, "year", now, page=read, charts=charts.year_charts(read))
 
 
@@ -289,6 +289,7 @@ def report_csv(request: HttpRequest, name: str) -> StreamingHttpResponse:
         name,
         month=month,
         operations=asked_operations(request, operations),
+        now=timezone.now(),
         products=asked_products(request, operations),
         dialect=dialect,
     )

@@ -144,11 +144,12 @@ def copy_statement() -> str:
     """The COPY that the report runs."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
+    from django.utils import timezone
 
     from usage.models import Operation
     from usage.presenting import reports
 
-    begun = closing(reports.stream("daily", month=LONG, operations=Operation.objects.all()))
+    begun = closing(reports.stream("daily", month=LONG, operations=Operation.objects.all(), now=timezone.now()))
     with CaptureQueriesContext(connection) as queries, begun as stream:
         next(stream), next(stream)
     (statement,) = [query["sql"] for query in queries.captured_queries if query["sql"].startswith("COPY")]

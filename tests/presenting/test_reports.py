@@ -6,16 +6,18 @@ import csv
 import io
 from collections.abc import Generator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection
 from pytest_django import DjangoAssertNumQueries
 
 from tests.conftest import hear, make_operation
-from usage.collecting import closing
+from usage.collecting import closing, months
 from usage.collecting.rebuilding import rebuild
 from usage.models import Certificate, Correction, Feed, MonthlyUsage, Operation, Product, Snapshot
 from usage.presenting import reports
+from usage.presenting.figures import product_months
 
 pytestmark = pytest.mark.django_db
 
@@ -27,10 +29,15 @@ def at(day: int, hour: int = 12, minute: int = 0, *, month: int = 11) -> datetim
     return datetime(2026, month, day, hour, minute, 2, 345678, tzinfo=UTC) + timedelta(hours=5)
 
 
-def body(name: str, *, products: Sequence[int] | None = None, dialect: str = "", **only: object) -> str:
+NOW = at(4)
+
+
+def body(
+    name: str, *, products: Sequence[int] | None = None, dialect: str = "", now: datetime = NOW, **only: object
+) -> str:
     """November's report of the operations that `only` names."""
     operations = Operation.objects.filter(**only)
-    chunks = reports.stream(name, month=NOVEMBER, operations=operations, products=products, dialect=dialect)
+    chunks = reports.stream(name, month=NOVEMBER, operations=operations, now=now, products=products, dialect=dialect)
     return b"".join(chunks).decode()
 
 
@@ -264,6 +271,82 @@ def test_a_day_of_a_closed_month_is_complete(operation: Operation) -> None:
     assert cells(body("monthly"), "state") == ["closed"]
 
 
+# A gap that still runs
+
+
+def gaps_told(now: datetime, **only: str) -> list[tuple[str, int]]:
+    """The seconds of November's gaps by product, as the CSV has them, and as the pages reckon them."""
+    monthly = body("monthly", products=None, dialect="", now=now, **only)
+    told = list(zip(cells(monthly, "product"), map(int, cells(monthly, "gap_seconds")), strict=True))
+    rows = MonthlyUsage.objects.filter(month=NOVEMBER).select_related("product")
+    operations = {operation.pk: operation for operation in Operation.objects.filter(**only)}
+    of_feeds = Feed.objects.filter(operation__in=operations)
+    shown = product_months(rows.filter(operation__in=operations), NOVEMBER, operations, of_feeds, now)
+    assert sorted(told) == sorted((row.product.name, row.gap_seconds) for row in shown)
+    for row in shown:
+        assert sum(row.unheard.values()) == row.gap_seconds
+    return told
+
+
+@pytest.fixture
+def heard_once(operation: Operation) -> Operation:
+    """Usage heard every 5 minutes, last on the 3rd, and licences every hour."""
+    hear(operation, "interactions", at(3), ("Email", "40"))
+    hear(operation, "interaction_licenses", at(3), ("Licences", "30"))
+    MonthlyUsage.objects.update(gaps=[[0, 3600]], gap_seconds=3600)
+    return operation
+
+
+def test_a_gap_that_still_runs_counts_until_now(heard_once: Operation) -> None:
+    both = 3600 + 10 * 86_400
+    assert gaps_told(at(13)) == [("Licences", both), ("Email", both)]
+
+
+@pytest.mark.parametrize(("after", "email", "licences"), [(750, 0, 0), (751, 751, 0), (9000, 9000, 0), (9001,) * 3])
+def test_a_stretch_counts_from_two_and_a_half_intervals_on(
+    heard_once: Operation, after: int, email: int, licences: int
+) -> None:
+    told = gaps_told(at(3) + timedelta(seconds=after))
+    assert told == [("Licences", 3600 + licences), ("Email", 3600 + email)]
+
+
+@pytest.mark.parametrize("microseconds", [0, 1, 154_321, 154_323, 499_999, 654_322, 999_999])
+def test_a_gap_that_runs_counts_whole_seconds_everywhere(heard_once: Operation, microseconds: int) -> None:
+    gaps_told(at(5, 7, 11) + timedelta(microseconds=microseconds))
+
+
+def test_answers_that_are_held_are_no_gap(heard_once: Operation) -> None:
+    Feed.objects.filter(api="interactions").update(held_since=at(3, 12, 5))
+    assert dict(gaps_told(at(13)))["Email"] == 3600
+    Feed.objects.filter(api="interactions").update(held_since=at(3, 18))
+    assert dict(gaps_told(at(13)))["Email"] == 3600 + 6 * 3600
+
+
+@pytest.mark.parametrize("zone", ["America/Bogota", "America/St_Johns", "America/New_York"])
+def test_a_gap_that_runs_lies_inside_its_month(heard_once: Operation, zone: str) -> None:
+    """Of New York, November has an hour more than its days."""
+    Operation.objects.update(time_zone=zone)
+    Feed.objects.filter(api="interactions").update(last_good_poll_at=at(20, month=10))
+    begin, end = (months.begins_at(month, ZoneInfo(zone)) for month in (NOVEMBER, date(2026, 12, 1)))
+    MonthlyUsage.objects.update(gaps=[], gap_seconds=0)
+    assert dict(gaps_told(begin - timedelta(hours=1)))["Email"] == 0
+    assert dict(gaps_told(begin + timedelta(hours=4)))["Email"] == 4 * 3600
+    assert dict(gaps_told(end + timedelta(hours=4)))["Email"] == (end - begin).total_seconds()
+    Feed.objects.filter(api="interactions").update(last_good_poll_at=end + timedelta(hours=1))
+    assert dict(gaps_told(end + timedelta(hours=4)))["Email"] == 0
+
+
+def test_no_gap_runs_in_a_closed_month(heard_once: Operation) -> None:
+    """It was closed a day after its end, with what was heard, and its feed is silent still."""
+    MonthlyUsage.objects.update(state="closed", closed_at=at(2, month=12))
+    assert gaps_told(at(5, month=12)) == [("Licences", 3600), ("Email", 3600)]
+
+
+def test_a_feed_of_another_operation_runs_no_gap_here(heard_once: Operation) -> None:
+    hear(make_operation("Cali"), "interactions", at(13), ("Email", "1"))
+    assert gaps_told(at(13), slug="bogot-norte")[1] == ("Email", 3600 + 10 * 86_400)
+
+
 # Which rows
 
 
@@ -335,7 +418,7 @@ def test_a_closed_month_gives_the_same_bytes_whatever_comes_later(name: str, dia
     hear(told, "interaction_licenses", at(1, 0, month=12), ("Licences", "31"))
     closing.close_months(at(1, 1, month=12))
     closed = body(name, dialect=dialect)
-    assert body(name, dialect=dialect) == closed
+    assert body(name, dialect=dialect, now=at(28, month=12)) == closed
     hear(told, "interactions", at(1, 2, month=12), ("Email", "9999", "2026-11-30"), ("Email", "2", "2026-12-01"))
     hear(told, "interaction_licenses", at(1, 2, month=12), ("Licences", "77"))
     closing.close_months(at(1, 3, month=12))
@@ -436,7 +519,7 @@ def long(operation: Operation) -> Operation:
 
 
 def test_a_long_report_comes_in_chunks_and_never_a_row_a_chunk(long: Operation) -> None:
-    header, *chunks = reports.stream("daily", month=NOVEMBER, operations=Operation.objects.all())
+    header, *chunks = reports.stream("daily", month=NOVEMBER, operations=Operation.objects.all(), now=NOW)
     assert header == b"day,operation,api,product,kind,items,month_to_date,licences,state,as_of\r\n"
     assert all(len(chunk) > 30_000 for chunk in chunks[:-1])
     assert all(len(chunk) < 130_000 for chunk in chunks)
@@ -447,7 +530,7 @@ def test_a_long_report_comes_in_chunks_and_never_a_row_a_chunk(long: Operation) 
 @pytest.mark.django_db(transaction=True)
 def test_a_stream_closed_early_leaves_the_connection_usable(long: Operation) -> None:
     for chunks_read in range(4):
-        stream = reports.stream("daily", month=NOVEMBER, operations=Operation.objects.all())
+        stream = reports.stream("daily", month=NOVEMBER, operations=Operation.objects.all(), now=NOW)
         assert isinstance(stream, Generator)
         for _ in range(chunks_read):
             next(stream)

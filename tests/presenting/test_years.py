@@ -1,4 +1,4 @@
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.utils import translation
@@ -15,10 +15,10 @@ def at(day: int, month: int, year: int = 2026) -> datetime:
     return datetime(year, month, day, 12, tzinfo=UTC) + timedelta(hours=5)
 
 
-def year_of(operation: Operation, number: int = 2026, today: date = date(2026, 11, 23)) -> years.Year:
+def year_of(operation: Operation, number: int = 2026, now: datetime | None = None) -> years.Year:
     found = queries.operation_with_months(Operation.objects.all(), operation.slug)
     assert found is not None
-    return years.operation_year(*found[:1], number, found[1], today)
+    return years.operation_year(*found[:1], number, found[1], now or at(23, 11))
 
 
 @pytest.fixture
@@ -61,6 +61,7 @@ def test_a_month_has_the_states_of_its_products(heard: Operation) -> None:
 def test_a_month_tells_its_gaps_its_certificate_and_what_was_corrected(heard: Operation) -> None:
     poll = hear(heard, "interactions", at(23, 11), ("Email", "60"))
     MonthlyUsage.objects.update(gap_seconds=0)
+    Feed.objects.filter(api="interaction_licenses").update(last_good_poll_at=at(23, 11))
     august = MonthlyUsage.objects.filter(month="2026-08-01", product__name="Email")
     august.update(state="closed", closed_at=at(1, 9), gap_seconds=7200)
     for items in (101, 102):
@@ -75,13 +76,20 @@ def test_a_month_tells_its_gaps_its_certificate_and_what_was_corrected(heard: Op
     assert [[product.name for product in row.corrected] for row in rows] == [["Email"], [], [], []]
 
 
+def test_a_gap_that_still_runs_counts_in_its_month(heard: Operation) -> None:
+    MonthlyUsage.objects.update(gap_seconds=60)
+    Feed.objects.filter(api="interaction_licenses").update(last_good_poll_at=at(20, 11))
+    assert [row.unheard for row in year_of(heard, now=at(22, 11)).months] == [60, 0, 60, 60]
+    assert [row.unheard for row in year_of(heard, now=at(23, 11)).months] == [60, 0, 60, 60 + 3 * 86_400]
+
+
 def test_a_year_leads_to_those_with_figures_beside_it(heard: Operation) -> None:
     hear(heard, "interactions", at(1, 2, 2027), ("Email", "1"))
     hear(heard, "interactions", at(1, 4, 2029), ("Email", "1"))
-    page = year_of(heard, 2027, date(2029, 4, 2))
+    page = year_of(heard, 2027, at(2, 4, 2029))
     assert (page.previous, page.next) == (2026, 2029)
     assert [row.month.month for row in page.months] == list(range(1, 13))
-    assert [row.month.month for row in year_of(heard, 2029, date(2029, 4, 2)).months] == [1, 2, 3, 4]
+    assert [row.month.month for row in year_of(heard, 2029, at(2, 4, 2029)).months] == [1, 2, 3, 4]
 
 
 def test_only_what_is_counted_of_this_operation_is_in_its_year(heard: Operation) -> None:

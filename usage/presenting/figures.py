@@ -311,17 +311,20 @@ class ProductMonth:
     @cached_property
     def gaps(self) -> list[tuple[datetime, datetime]]:
         """The month's stretches without a good poll, the one that still runs among them."""
-        zone = self.operation.zone
-        begin, end = midnight(self.usage.month, zone), midnight(month_after(self.usage.month), zone)
-        gaps = [
-            (begin + timedelta(seconds=began), begin + timedelta(seconds=ended)) for began, ended in self.usage.gaps
+        begin = midnight(self.usage.month, self.operation.zone)
+        return [
+            (begin + timedelta(seconds=began), begin + timedelta(seconds=ended))
+            for began, ended in [*self.usage.gaps, *self._running]
         ]
-        heard = self.feed.last_good_poll_at if self.feed else None
-        if self.feed and heard and not self.usage.is_closed:
-            until = self.feed.held_since or self.now  # what is held was heard
-            if until - heard > self.feed.heard_pace * GAP_INTERVALS:
-                gaps.append((max(heard, begin), min(until, end)))
-        return [(began, ended) for began, ended in gaps if began < ended]
+
+    @cached_property
+    def _running(self) -> list[tuple[int, int]]:
+        return running_gap(self.usage, self.feed, self.operation, self.now)
+
+    @property
+    def gap_seconds(self) -> int:
+        """What the gaps come to."""
+        return self.usage.gap_seconds + seconds_of(self._running)
 
     @cached_property
     def bands(self) -> list[tuple[float, float]]:
@@ -339,6 +342,26 @@ class ProductMonth:
                 begin, end = (midnight(day + timedelta(days=n), self.operation.zone) for n in (0, 1))
                 seconds[number] = seconds.get(number, 0) + round((min(ended, end) - max(began, begin)).total_seconds())
         return seconds
+
+
+def running_gap(usage: MonthlyUsage, feed: Feed | None, operation: Operation, now: datetime) -> list[tuple[int, int]]:
+    """The gap that still runs: what lies in the month of the stretch since its feed's last good poll, if that is one.
+
+    As `usage.gaps` are: from and to, in seconds since the month began. A closed month has none.
+    """
+    heard = feed.last_good_poll_at if feed else None
+    if feed is None or heard is None or usage.is_closed:
+        return []
+    until = feed.held_since or now  # what is held was heard
+    if until - heard <= feed.heard_pace * GAP_INTERVALS:
+        return []
+    begin, end = (midnight(month, operation.zone) for month in (usage.month, month_after(usage.month)))
+    began, ended = (round((at - begin).total_seconds()) for at in (max(heard, begin), min(until, end)))
+    return [(began, ended)] if began < ended else []
+
+
+def seconds_of(gaps: Iterable[tuple[int, int]]) -> int:
+    return sum(ended - began for began, ended in gaps)
 
 
 def has_ended(month: date, operation: Operation, now: datetime) -> bool:

@@ -33,7 +33,9 @@ from zoneinfo import ZoneInfo
 from django.db import connection
 from django.db.models import QuerySet
 
-from usage.models import Operation
+from usage.models import GAP_INTERVALS, Operation
+
+from .figures import midnight, month_after
 
 DIALECTS = ("", "excel-es")
 
@@ -72,7 +74,8 @@ class Report:
 
 PAIRS = """
     SELECT month.id, month.operation_id, month.product_id, month.month, month.items, month.highest, month.lowest,
-        month.state, month.as_of, month.gap_seconds, month.closed_at, {time_zone} AS time_zone, {kind} AS kind,
+        month.state, month.as_of, month.gap_seconds AS ended_gaps, month.closed_at, {time_zone} AS time_zone,
+        {kind} AS kind,
         licences.items AS licences, licences.items_by_day AS licences_by_day,
         {operation} AS operation, {api} AS api, {product} AS product,
         operation.slug {binary} AS by_operation, product.api {binary} AS by_api, {name} {binary} AS by_product
@@ -99,6 +102,22 @@ AS_CLOSED = {
 }
 """What an admin may change of a product or an operation, as it was when the month closed."""
 
+RUNNING = """
+    SELECT operation_id, api, CAST({least}(ROUND(until), ends) - {greatest}(ROUND(heard), begins) AS INTEGER) AS seconds
+    FROM (
+        SELECT feed.operation_id, feed.api, COALESCE(feed.heard_interval, feed.interval) AS minutes, {heard} AS heard,
+            COALESCE({held}, CAST(%(now)s AS NUMERIC)) AS until, {begins} AS begins, {ends} AS ends
+        FROM usage_feed feed
+        JOIN usage_operation operation ON operation.id = feed.operation_id
+        WHERE feed.operation_id {among_operations}
+    ) since
+    WHERE until - heard > minutes * %(gap_of_a_minute)s AND until > begins AND heard < ends
+"""
+"""The seconds of the month that lie in a feed's gap that still runs, as `figures.running_gap` reckons them.
+
+Instants are seconds since 1970. Here and not there, so that a report is of one moment.
+"""
+
 ORDER = "by_operation, by_api, by_product, product_id"
 
 MONTHLY = Report(
@@ -122,12 +141,15 @@ MONTHLY = Report(
         "correction": Kind.NUMBER,
     },
     select="""
-        SELECT pair.*, certificate.seconds_unheard, certificate.most_unseen,
+        SELECT pair.*, pair.ended_gaps + COALESCE(running.seconds, 0) AS gap_seconds,
+            certificate.seconds_unheard, certificate.most_unseen,
             NULLIF(certificate.answer_sha256, '') AS answer,
             (SELECT items FROM usage_correction WHERE usage_id = pair.id ORDER BY seen_at DESC, id DESC LIMIT 1)
                 AS correction
         FROM ({pairs}) pair
         LEFT JOIN usage_certificate certificate ON certificate.usage_id = pair.id
+        LEFT JOIN ({running}) running
+            ON pair.state <> 'closed' AND running.operation_id = pair.operation_id AND running.api = pair.by_api
     """,
     order=ORDER,
 )
@@ -239,6 +261,12 @@ class PostgreSQL:
         "among_products": "= ANY(%(products)s)",
         "day_of_as_of": "(usage.as_of AT TIME ZONE pair.time_zone)::date",
         "licences_of_the_day": "(pair.licences_by_day ->> (EXTRACT(DAY FROM usage.day)::int - 1))::numeric",
+        "heard": "EXTRACT(EPOCH FROM feed.last_good_poll_at)",
+        "held": "EXTRACT(EPOCH FROM feed.held_since)",
+        "begins": "(%(months)s::jsonb -> operation.time_zone ->> 0)::numeric",
+        "ends": "(%(months)s::jsonb -> operation.time_zone ->> 1)::numeric",
+        "least": "LEAST",
+        "greatest": "GREATEST",
     }
 
     def ids(self, ids: Iterable[int]) -> object:
@@ -299,6 +327,12 @@ class SQLite:
         "licences_of_the_day": (
             "json_extract(pair.licences_by_day, '$[' || (CAST(strftime('%%d', usage.day) AS INTEGER) - 1) || ']')"
         ),
+        "heard": "django_timestamp_diff(feed.last_good_poll_at, '1970-01-01 00:00:00') / 1000000.0",
+        "held": "django_timestamp_diff(feed.held_since, '1970-01-01 00:00:00') / 1000000.0",
+        "begins": """json_extract(%(months)s, '$."' || operation.time_zone || '"[0]')""",
+        "ends": """json_extract(%(months)s, '$."' || operation.time_zone || '"[1]')""",
+        "least": "MIN",
+        "greatest": "MAX",
     }
 
     def ids(self, ids: Iterable[int]) -> object:
@@ -365,10 +399,12 @@ def stream(
     *,
     month: date,
     operations: QuerySet[Operation],
+    now: datetime,
     products: Sequence[int] | None = None,
     dialect: str = "",
 ) -> Generator[bytes, None, None]:
     """The report of a month, in chunks, the header first. `products` are ids; None means all that are counted.
+    A gap that still runs is one until `now`.
 
     Only the given operations appear: visibility is the caller's. Raises KeyError for a name that is not of REPORTS,
     ValueError for a dialect that is not of DIALECTS.
@@ -377,15 +413,25 @@ def stream(
     if dialect not in DIALECTS:
         raise ValueError(f"{dialect!r} is no dialect.")
     first = month.replace(day=1)
+    next_month = month_after(first)
+    zones = dict(operations.values_list("pk", "time_zone"))
     parameters = {
         **PATTERNS,
         "month": first,
-        "next_month": (first + timedelta(days=31)).replace(day=1),
-        "operations": database.ids(operations.values_list("pk", flat=True)),
+        "next_month": next_month,
+        "months": json.dumps({zone: seconds(first, next_month, zone) for zone in {*zones.values()}}),
+        "now": f"{now.timestamp():.6f}",
+        "gap_of_a_minute": timedelta(minutes=GAP_INTERVALS).total_seconds(),
+        "operations": database.ids(zones),
         "products": database.ids(products or ()),
     }
     wanted = AS_CLOSED["is_counted"] if products is None else f"product.id {database.words['among_products']}"
     return chunks(report, database, select_of(report, database, wanted), parameters, dialect)
+
+
+def seconds(first: date, last: date, zone: str) -> list[int]:
+    """When two days begin in a zone, since 1970."""
+    return [round(midnight(day, ZoneInfo(zone)).timestamp()) for day in (first, last)]
 
 
 def chunks(
@@ -405,8 +451,8 @@ def select_of(report: Report, database: Database, wanted: str) -> str:
         "vendor_date": "NULLIF(snapshot.vendor_date, '')",
     }
     words = database.words | AS_CLOSED | {name: inert(text, matches=database.matches) for name, text in texts.items()}
-    pairs = PAIRS.format(wanted=wanted, **words)
-    return report.select.format(pairs=pairs, **words)
+    pairs, running = PAIRS.format(wanted=wanted, **words), RUNNING.format(**words)
+    return report.select.format(pairs=pairs, running=running, **words)
 
 
 def lines(rows: Iterable[Iterable[str]], dialect: str) -> bytes:

@@ -488,7 +488,7 @@ _COLUMNS = {
         "without an answer used. restated: a figure fell. complete: none of these."
     ),
     "as_of": gettext_noop("When the last good poll behind the figure was."),
-    "gap_seconds": gettext_noop("Seconds of the month without a good poll."),
+    "gap_seconds": gettext_noop("Seconds of the month without a good poll, up to now where that still lasts."),
     "seconds_unheard": gettext_noop(
         "Of a closed month, the seconds from its last good poll to its end, as the vendor ended it."
     ),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 
 from usage.models import MonthlyUsage, Operation, Product
 
-from .figures import ORDER
-from .queries import usages_of, with_corrections
+from .figures import ORDER, running_gap, seconds_of
+from .queries import feeds_of, usages_of, with_corrections
 
 State = MonthlyUsage.State
 
@@ -23,6 +24,8 @@ class Month:
     usages: Sequence[MonthlyUsage | None]
     corrected: Sequence[Product]
     """Those of which the vendor said something else after the closing."""
+    unheard: int
+    """Seconds without a good poll, of the product that it concerns most."""
 
     @property
     def known(self) -> list[MonthlyUsage]:
@@ -35,13 +38,8 @@ class Month:
         return [state for state in State if state in states]
 
     @property
-    def unheard(self) -> int:
-        """Seconds without a good poll, of the product that it concerns most."""
-        return max((usage.gap_seconds for usage in self.known), default=0)
-
-    @property
     def seconds_unheard(self) -> int | None:
-        """From the last good poll to the month's end, likewise; None until one of the products is closed."""
+        """From the last good poll to the month's end, likewise the most; None until one of the products is closed."""
         certificates = [getattr(usage, "certificate", None) for usage in self.known]
         return max((certificate.seconds_unheard for certificate in certificates if certificate), default=None)
 
@@ -79,15 +77,21 @@ def months_of(year: int) -> list[date]:
     return [date(year, number, 1) for number in range(1, 13)]
 
 
-def operation_year(operation: Operation, number: int, known: Sequence[date], today: date) -> Year:
-    """One operation's year, `known` being its months with figures: one query."""
+def operation_year(operation: Operation, number: int, known: Sequence[date], now: datetime) -> Year:
+    """One operation's year, `known` being its months with figures: two queries."""
+    itself, today = Operation.objects.filter(pk=operation.pk), now.astimezone(operation.zone).date()
     last = max(today, *known) if known else today
     months = [month for month in months_of(number) if min(known, default=last) <= month <= last]
-    rows = usages_of(months, Operation.objects.filter(pk=operation.pk)).filter(product__is_counted=True)
+    rows = usages_of(months, itself).filter(product__is_counted=True)
     usages, corrections = with_corrections(rows.defer("items_by_day", "to_date_by_day", "reckoned_days", "gaps"))
     by_id = {usage.product_id: usage.product for usage in usages}
     products = sorted(by_id.values(), key=lambda its: (not its.is_usage, ORDER[its.api], its.name, its.pk))
     found = {(usage.month, usage.product_id): usage for usage in usages}
+    of_api = {feed.api: feed for feed in feeds_of(itself)}
+    unheard: defaultdict[date, int] = defaultdict(int)
+    for its in usages:
+        running = running_gap(its, of_api.get(its.product.api), operation, now)
+        unheard[its.month] = max(unheard[its.month], its.gap_seconds + seconds_of(running))
     return Year(
         operation=operation,
         number=number,
@@ -101,6 +105,7 @@ def operation_year(operation: Operation, number: int, known: Sequence[date], tod
                     for product in products
                     if (usage := found.get((month, product.pk))) and usage.pk in corrections
                 ],
+                unheard=unheard[month],
             )
             for month in months
         ],
