@@ -73,7 +73,7 @@ def told(operation: Operation) -> Operation:
 def test_the_columns_are_those_of_the_contract() -> None:
     assert {name: ", ".join(columns) for name, columns in reports.COLUMNS.items()} == {
         "monthly": "month, operation, api, product, kind, items, highest, lowest, licences, items_per_licence, state, "
-        "as_of, gap_seconds, seconds_unheard, most_unseen, answer, correction",
+        "as_of, gap_seconds, seconds_unheard, most_unseen, unseen_reckoned_by, answer, correction",
         "daily": "day, operation, api, product, kind, items, month_to_date, licences, state, as_of",
         "snapshots": "operation, api, product, vendor_date, items, first_seen, last_seen, poll",
     }
@@ -83,10 +83,10 @@ def test_monthly(told: Operation) -> None:
     gauge, usage = gap_seconds("interaction_licenses"), gap_seconds("interactions")
     assert body("monthly") == text(
         "month,operation,api,product,kind,items,highest,lowest,licences,items_per_licence,state,as_of,gap_seconds,"
-        "seconds_unheard,most_unseen,answer,correction",
-        f"2026-11,bogot-norte,interaction_licenses,Licences,licences,30,32,30,,,open,2026-11-04T09:00:02-05:00,{gauge},,,,",
-        f"2026-11,bogot-norte,interactions,Email,usage,1234.25,120.5,120.5,30,41.1417,open,2026-11-04T10:00:02-05:00,{usage},,,,",
-        f"2026-11,bogot-norte,interactions,Facebook,usage,7,1,1,30,0.2333,open,2026-11-04T10:00:02-05:00,{usage},,,,",
+        "seconds_unheard,most_unseen,unseen_reckoned_by,answer,correction",
+        f"2026-11,bogot-norte,interaction_licenses,Licences,licences,30,32,30,,,open,2026-11-04T09:00:02-05:00,{gauge},,,,,",
+        f"2026-11,bogot-norte,interactions,Email,usage,1234.25,120.5,120.5,30,41.1417,open,2026-11-04T10:00:02-05:00,{usage},,,,,",
+        f"2026-11,bogot-norte,interactions,Facebook,usage,7,1,1,30,0.2333,open,2026-11-04T10:00:02-05:00,{usage},,,,,",
     )
 
 
@@ -94,11 +94,11 @@ def test_monthly_for_a_spanish_excel(told: Operation) -> None:
     gauge, usage = gap_seconds("interaction_licenses"), gap_seconds("interactions")
     assert body("monthly", dialect="excel-es") == "\ufeff" + text(
         "month;operation;api;product;kind;items;highest;lowest;licences;items_per_licence;state;as_of;gap_seconds;"
-        "seconds_unheard;most_unseen;answer;correction",
-        f"11/2026;bogot-norte;interaction_licenses;Licences;licences;30;32;30;;;open;04/11/2026 09:00:02;{gauge};;;;",
+        "seconds_unheard;most_unseen;unseen_reckoned_by;answer;correction",
+        f"11/2026;bogot-norte;interaction_licenses;Licences;licences;30;32;30;;;open;04/11/2026 09:00:02;{gauge};;;;;",
         "11/2026;bogot-norte;interactions;Email;usage;1234,25;120,5;120,5;30;41,1417;open;04/11/2026 10:00:02;"
-        f"{usage};;;;",
-        f"11/2026;bogot-norte;interactions;Facebook;usage;7;1;1;30;0,2333;open;04/11/2026 10:00:02;{usage};;;;",
+        f"{usage};;;;;",
+        f"11/2026;bogot-norte;interactions;Facebook;usage;7;1;1;30;0,2333;open;04/11/2026 10:00:02;{usage};;;;;",
     )
 
 
@@ -114,6 +114,8 @@ def certified(told: Operation) -> Operation:
             seconds_unheard=39,
             most_unseen=most,
             pace="busiest" if most else "unknown",
+            pace_items="12.5000" if most else None,
+            pace_seconds=300 if most else None,
             answer_sha256="9f" * 32 if most else "",
         )
     for items, day in (("1250.5", 3), ("1250.75", 4)):
@@ -124,12 +126,13 @@ def certified(told: Operation) -> Operation:
 
 def test_monthly_of_a_certified_month(certified: Operation) -> None:
     assert body("monthly").splitlines()[1:] == [
-        "2026-11,bogot-norte,interaction_licenses,Licences,licences,30,32,30,,,closed,2026-11-04T09:00:02-05:00,5,,,,",
+        "2026-11,bogot-norte,interaction_licenses,Licences,licences,30,32,30,,,closed,2026-11-04T09:00:02-05:00,5,,,,,",
         "2026-11,bogot-norte,interactions,Email,usage,1234.25,120.5,120.5,30,41.1417,closed,2026-11-04T10:00:02-05:00,5,"
-        f"39,1.95,{'9f' * 32},1250.75",
-        "2026-11,bogot-norte,interactions,Facebook,usage,7,1,1,30,0.2333,closed,2026-11-04T10:00:02-05:00,5,39,,,",
+        f"39,1.95,busiest 12.5 in 300 s,{'9f' * 32},1250.75",
+        "2026-11,bogot-norte,interactions,Facebook,usage,7,1,1,30,0.2333,closed,2026-11-04T10:00:02-05:00,5,39,,,,",
     ]
-    assert body("monthly", dialect="excel-es").splitlines()[2].endswith(f";5;39;1,95;{'9f' * 32};1250,75")
+    spanish = body("monthly", dialect="excel-es").splitlines()
+    assert spanish[2].endswith(f";5;39;1,95;busiest 12.5 in 300 s;{'9f' * 32};1250,75")
 
 
 def test_a_correction_moves_no_other_cell(certified: Operation) -> None:
@@ -269,6 +272,14 @@ def test_a_day_of_a_closed_month_is_complete(operation: Operation) -> None:
     closing.close_months(at(1, 13, month=12))
     assert cells(body("daily"), "state") == ["complete"]
     assert cells(body("monthly"), "state") == ["closed"]
+
+
+@pytest.mark.parametrize("items", ["126305", "0.0001", "0.5", "99999999999.9999", "99999999999"])
+def test_how_the_most_unseen_was_reckoned_is_written_the_same_in_any_language(certified: Operation, items: str) -> None:
+    Certificate.objects.exclude(pace="unknown").update(pace="mean", pace_items=items, pace_seconds=2_678_339)
+    for dialect, delimiter in (("", ","), ("excel-es", ";")):
+        reckoned = cells(body("monthly", dialect=dialect), "unseen_reckoned_by", delimiter=delimiter)
+        assert reckoned == ["", f"mean {items} in 2678339 s", ""]
 
 
 # A gap that still runs

@@ -137,12 +137,14 @@ MONTHLY = Report(
         "gap_seconds": Kind.INTEGER,
         "seconds_unheard": Kind.INTEGER,
         "most_unseen": Kind.NUMBER,
+        "unseen_reckoned_by": Kind.TEXT,
         "answer": Kind.TEXT,
         "correction": Kind.NUMBER,
     },
     select="""
         SELECT pair.*, pair.ended_gaps + COALESCE(running.seconds, 0) AS gap_seconds,
             certificate.seconds_unheard, certificate.most_unseen,
+            certificate.pace || ' ' || {pace_items} || ' in ' || certificate.pace_seconds || ' s' AS unseen_reckoned_by,
             NULLIF(certificate.answer_sha256, '') AS answer,
             (SELECT items FROM usage_correction WHERE usage_id = pair.id ORDER BY seen_at DESC, id DESC LIMIT 1)
                 AS correction
@@ -261,6 +263,7 @@ class PostgreSQL:
         "among_products": "= ANY(%(products)s)",
         "day_of_as_of": "(usage.as_of AT TIME ZONE pair.time_zone)::date",
         "licences_of_the_day": "(pair.licences_by_day ->> (EXTRACT(DAY FROM usage.day)::int - 1))::numeric",
+        "pace_items": "trim_scale(certificate.pace_items)",
         "heard": "EXTRACT(EPOCH FROM feed.last_good_poll_at)",
         "held": "EXTRACT(EPOCH FROM feed.held_since)",
         "begins": "(%(months)s::jsonb -> operation.time_zone ->> 0)::numeric",
@@ -327,6 +330,7 @@ class SQLite:
         "licences_of_the_day": (
             "json_extract(pair.licences_by_day, '$[' || (CAST(strftime('%%d', usage.day) AS INTEGER) - 1) || ']')"
         ),
+        "pace_items": "CAST(certificate.pace_items AS TEXT)",
         "heard": "django_timestamp_diff(feed.last_good_poll_at, '1970-01-01 00:00:00') / 1000000.0",
         "held": "django_timestamp_diff(feed.held_since, '1970-01-01 00:00:00') / 1000000.0",
         "begins": """json_extract(%(months)s, '$."' || operation.time_zone || '"[0]')""",

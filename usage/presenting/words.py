@@ -493,6 +493,10 @@ _COLUMNS = {
         "Of a closed month, the seconds from its last good poll to its end, as the vendor ended it."
     ),
     "most_unseen": gettext_noop("The most that can have been used in them; empty where no pace is known."),
+    "unseen_reckoned_by": gettext_noop(
+        "What most_unseen was reckoned by, such as mean 126305 in 2678339 s: items and seconds of the month's mean "
+        "(mean), or of the busiest stretch of the last day (busiest); empty where no pace is known."
+    ),
     "answer": gettext_noop("The SHA-256 of the answer that the closed figure stands on."),
     "correction": gettext_noop(
         "The items that the vendor last told for the month after its closing; empty where it told none. "
