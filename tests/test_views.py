@@ -550,6 +550,41 @@ def test_status_says_when_what_failed_is_tried_again(client: Client, sign_in: Si
     assert "Próximo intento: 15:05." in text(client.get("/status/", headers={"accept-language": "es"}))
 
 
+def test_status_says_once_whether_what_failed_passes_and_what_to_do(
+    client: Client, sign_in: SignIn, filled: Operation
+) -> None:
+    failed = {"failing_since": NOW, "failing_message": "FORBIDDEN", "next_due_at": NOW + timedelta(minutes=30)}
+    sign_in("Managers")
+    for outcome, english, spanish in (
+        ("server_failed", "It usually passes by itself. The fault is", "Suele resolverse por sí solo. El fallo es"),
+        ("token_refused", "An administrator has to act. Paste", "Debe intervenir un administrador. Pegue"),
+    ):
+        Feed.objects.filter(is_enabled=True).update(failing_outcome=outcome, **failed)
+        shown = unescape(text(client.get("/status/")))
+        assert (shown.count(english), shown.count("The message was: FORBIDDEN")) == (1, 1)
+        assert shown.count("It is tried again at 15:05.") == 2
+        shown = text(client.get("/status/", headers={"accept-language": "es"}))
+        assert shown.count(spanish) == 1
+
+
+def test_an_operations_page_says_whether_what_failed_passes_by_itself(
+    client: Client, sign_in: SignIn, filled: Operation
+) -> None:
+    failed = {"failing_since": NOW, "failing_outcome": "server_failed", "next_due_at": NOW + timedelta(minutes=30)}
+    Feed.objects.filter(api="interactions").update(**failed)
+    sign_in("Managers")
+    shown = " ".join(unescape(text(client.get("/operations/bogot-norte/"))).split())
+    said = "It usually passes by itself. The fault is the vendor's; if it lasts, ask its support. It is tried again at"
+    assert f"Vendor's server failed since 14:35.</strong> {said} 15:05." in shown
+    Feed.objects.filter(api="interactions").update(failing_outcome="token_refused")
+    shown = text(client.get("/operations/bogot-norte/"))
+    assert "An administrator has to act. It is tried again at 15:05." in shown
+    assert "Paste a valid token" not in shown
+    sign_in("Administrators")
+    shown = text(client.get("/operations/bogot-norte/"))
+    assert "An administrator has to act. Paste a valid token" in shown
+
+
 # Without a log-in
 
 

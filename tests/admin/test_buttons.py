@@ -46,7 +46,7 @@ def test_what_failed_may_be_tried_again_at_once(admin: Client, operation: Operat
     operation.save()
     for _ in range(2):
         words = said(admin.post(page(operation, "poll")))
-        assert "Token refused – “FORBIDDEN: PLEASE VALIDATE TOKEN”. Paste a valid token" in words
+        assert "Token refused – “FORBIDDEN: PLEASE VALIDATE TOKEN”. An administrator has to act. Paste a" in words
         assert "It is tried again at " in words
         assert "Interaction licences: not called" in words
     assert vendor.calls[REFUSED] == 2
@@ -80,7 +80,7 @@ def test_a_vendor_that_asks_to_wait_is_not_called_again(admin: Client, operation
     limited = next(token for token, what in RESERVED.items() if what == "rate_limited")
     operation.token = limited
     operation.save()
-    assert "Asked too often" in said(admin.post(page(operation, "test")))
+    assert "”. It usually passes by itself. The vendor asks for a pause" in said(admin.post(page(operation, "test")))
     assert "polled again at" in said(admin.post(page(operation, "test")))
     assert vendor.calls[limited] == 1
 

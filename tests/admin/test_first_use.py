@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -31,9 +32,9 @@ def steps(client: Client, operation: Operation, language: str = "en") -> Steps:
     return shown
 
 
-def trouble(client: Client, operation: Operation) -> str:
+def trouble(client: Client, operation: Operation) -> list[str]:
     html = unescape(client.get(page(operation)).content.decode())
-    return html.partition('class="trouble">')[2].partition("</p>")[0]
+    return re.findall("<p>(.*?)</p>", html.partition('<div class="trouble">')[2].partition("</div>")[0])
 
 
 def stages(shown: Steps) -> list[str]:
@@ -99,16 +100,16 @@ def test_an_added_operation_is_led_to_its_first_figures(admin: Client, vendor: S
     [
         (
             "token_refused",
-            "– “FORBIDDEN: PLEASE VALIDATE TOKEN”. Paste a valid token for this operation; until then",
-            "– «FORBIDDEN: PLEASE VALIDATE TOKEN». Pegue un token válido para esta operación",
+            "– “FORBIDDEN: PLEASE VALIDATE TOKEN”. An administrator has to act. Paste a valid token",
+            "– «FORBIDDEN: PLEASE VALIDATE TOKEN». Debe intervenir un administrador. Pegue un token válido",
         ),
         (
             "maintenance",
-            "The vendor switches the API off now and then; it passes by itself. It is tried again at",
-            "El proveedor suspende la API de vez en cuando; se resuelve por sí solo. Próximo intento:",
+            "It usually passes by itself. The vendor switches the API off now and then: there is nothing to do. It is",
+            "Suele resolverse por sí solo. El proveedor suspende la API de vez en cuando: no hay nada que hacer. Pr",
         ),
         ("no_data", "The vendor has no figures for this month yet", "El proveedor aún no tiene cifras de este mes"),
-        ("server_error", "The fault is the vendor's; it passes by itself.", "El fallo es del proveedor; se resuelve"),
+        ("server_error", "passes by itself. The fault is the vendor's;", "por sí solo. El fallo es del proveedor;"),
         ("bad_row", "so no figure changed; if it lasts, tell the developers.", "avise a los desarrolladores"),
     ],
 )
@@ -193,7 +194,8 @@ def test_one_feed_that_fails_beside_one_that_does_not_is_told_too(
     failing = {"failing_since": timezone.now(), "failing_outcome": "no_data"}
     operation.feeds.filter(api="interaction_licenses").update(**failing)
     assert stages(steps(admin, operation)) == ["done", "done", "done"]
-    assert "The vendor has no figures for this month yet" in trouble(admin, operation)
+    [told] = trouble(admin, operation)
+    assert "It usually passes by itself. The vendor has no figures for this month yet" in told
 
 
 # Later
@@ -205,10 +207,33 @@ def test_later_on_only_trouble_is_told_with_what_to_do(admin: Client, operation:
     assert not trouble(admin, operation)
     Feed.objects.filter(pk=feed_of(operation).pk).update(failing_since=timezone.now(), failing_outcome="token_refused")
     Operation.objects.update(vendor_name="Bogotá", other_vendor_name="Lima")
-    told = trouble(admin, operation)
-    assert "Paste a valid token for this operation" in told
-    assert "The vendor calls this operation “Lima”" in told
+    failing, named = trouble(admin, operation)
+    assert "Paste a valid token for this operation" in failing
+    assert "The vendor calls this operation “Lima”" in named
     assert admin.get(page(operation)).content.decode().count("Test the connection</button>") == 1
+
+
+def test_each_trouble_is_explained_once_and_each_feed_says_whether_its_own_passes(
+    admin: Client, operation: Operation
+) -> None:
+    hear(operation, "interactions", timezone.now(), ("Email", "1"))
+    Snapshot.objects.update(first_seen=timezone.now() - NEWS)
+    for outcome, apis in {
+        "no_data": ["interactions"],
+        "request_refused": ["ivr_calls", "vision"],
+    }.items():
+        failing = {"failing_since": timezone.now(), "failing_outcome": outcome}
+        operation.feeds.filter(api__in=apis).update(is_enabled=True, **failing)
+    refused, without = trouble(admin, operation)
+    assert "An administrator has to act. Check whether the vendor still offers this API" in refused
+    assert "It usually passes by itself. The vendor has no figures for this month yet" in without
+    html = unescape(admin.get(page(operation)).content.decode())
+    rows = re.findall(r'field-state">\s*<p>(.*?)</p>', html)
+    assert [row.partition(". ")[2] for row in rows if "since" in row] == [
+        "It usually passes by itself.",
+        "An administrator has to act.",
+        "An administrator has to act.",
+    ]
 
 
 def test_the_vendors_clock_and_the_days_calls_are_shown(admin: Client, operation: Operation) -> None:

@@ -61,7 +61,7 @@ def test_a_polls_page_shows_its_answer_as_text(admin: Client, polls: list[Poll])
     Feed.objects.filter(pk=polls[1].feed_id).update(next_due_at=due_at)
     html = admin.get(f"{POLLS}{polls[1].pk}/change/").content.decode()
     assert "&lt;i&gt;no&lt;/i&gt;" in html
-    assert "If it lasts, allow" in html
+    assert "It usually passes by itself. If it lasts, allow" in html
     assert f'<div class="readonly">{words.moment(due_at, polls[1].feed.operation.zone, timezone.now())}</div>' in html
 
 

@@ -38,11 +38,15 @@ def test_a_failing_feed_says_what_since_when_and_who_mends_it(operation: Operati
     refused = state(operation, failing_since=NOW - timedelta(hours=5), failing_outcome="token_refused", **in_an_hour)
     assert refused.sentence == "Token refused since 09:35"
     assert (refused.tone, refused.who) == ("bad", "An administrator has to act. It is tried again at 15:35.")
+    assert refused.explained == (
+        "An administrator has to act. Paste a valid token for this operation: a new one is tried at once. "
+        "It is tried again at 15:35."
+    )
     passing = state(operation, failing_since=NOW - timedelta(days=1), failing_outcome="maintenance", **in_an_hour)
     assert passing.sentence == "Under maintenance since 22 Nov 14:35"
-    assert (passing.tone, passing.who) == ("warn", "It is tried again at 15:35.")
+    assert (passing.tone, passing.who) == ("warn", "It usually passes by itself. It is tried again at 15:35.")
     late = state(operation, failing_since=NOW, failing_outcome="maintenance", next_due_at=NOW)
-    assert late.who == "It is due to be tried again."
+    assert late.who == "It usually passes by itself. It is due to be tried again."
     assert state(operation, last_good_poll_at=NOW, **in_an_hour).who == ""
 
 
@@ -125,6 +129,28 @@ def test_status_has_every_polled_feed_and_trouble_first(operation: Operation) ->
         ("interaction_licenses", None),
     ]
     assert (status.count, len(status.troubled)) == (4, 1)
+
+
+def test_status_explains_what_fails_several_feeds_once(operation: Operation) -> None:
+    polled = Feed.objects.filter(operation=operation)
+    refused = {"failing_since": NOW, "failing_outcome": "token_refused", "failing_message": "FORBIDDEN"}
+    polled.filter(api__in=("interactions", "interaction_licenses", "ivr_calls")).update(is_enabled=True, **refused)
+    polled.filter(api="ivr_calls").update(failing_message="UNAUTHORIZED")
+    polled.filter(api="vision").update(is_enabled=True, failing_since=NOW, failing_outcome="no_data")
+    make_operation("Quito").feeds.filter(api="interactions").update(**refused)
+    shown = [
+        (row.feed.api, row.is_explained, row.message)
+        for its in feeds.status(Operation.objects.all(), NOW).operations
+        for row in its.rows
+        if row.state.outcome
+    ]
+    assert shown == [
+        ("interactions", True, "FORBIDDEN"),
+        ("interaction_licenses", False, ""),
+        ("ivr_calls", False, "UNAUTHORIZED"),
+        ("vision", True, ""),
+        ("interactions", True, "FORBIDDEN"),
+    ]
 
 
 def test_polling_is_stalled_when_a_feed_is_overdue_by_more_than_ten_minutes(operation: Operation) -> None:

@@ -103,14 +103,29 @@ def test_every_interval_reads_as_a_phrase() -> None:
     ]
 
 
-@pytest.mark.parametrize("outcome", ["good", "token_unreadable", *OUTCOMES])
-def test_every_outcome_has_words(outcome: str) -> None:
-    assert words.of_outcome(outcome).title
-    assert outcome == "good" or words.of_outcome(outcome).advice
+PASSES = {"en": "It usually passes by itself.", "es": "Suele resolverse por sí solo."}
+WAITS = {"en": "An administrator has to act.", "es": "Debe intervenir un administrador."}
 
 
-def test_an_outcome_of_another_version_is_shown_as_it_is() -> None:
-    assert words.of_outcome("eaten_by_wolves").title == "Eaten by wolves"
+@pytest.mark.parametrize("language", ["en", "es"])
+@pytest.mark.parametrize("outcome", ["token_unreadable", "superseded", "fault", *OUTCOMES])
+def test_every_outcome_says_whether_it_passes_by_itself_and_what_to_do(outcome: str, language: str) -> None:
+    waits = outcome in ("token_unreadable", "token_refused", "request_refused")
+    with translation.override(language):
+        its = words.of_outcome(outcome)
+        assert its.title
+        assert its.waits == waits
+        assert its.outlook == (WAITS if waits else PASSES)[language]
+        assert its.explained == f"{its.outlook} {its.advice}"
+        assert its.advice.endswith(".")
+
+
+@pytest.mark.parametrize(("outcome", "title"), [("good", "Good"), ("eaten_by_wolves", "Eaten by wolves")])
+def test_of_what_went_well_and_of_an_outcome_of_another_version_there_is_a_title_alone(
+    outcome: str, title: str
+) -> None:
+    assert words.of_outcome(outcome) == words.Words(title)
+    assert not words.of_outcome(outcome).explained
 
 
 def test_how_long_something_lasted_is_said_roughly() -> None:

@@ -35,6 +35,7 @@ def test_each_class_says_in_words_what_happened_and_what_next(kind: type[VendorE
     assert re.fullmatch(r"[a-z_]{1,32}", kind.outcome)
     assert 1 <= len(kind.title.split()) <= 4
     assert kind.advice.endswith(".")
+    assert "by itself" not in kind.advice, "passes says that, in one sentence for all"
 
 
 def test_only_a_bad_token_and_a_bad_request_wait_for_an_admin() -> None:

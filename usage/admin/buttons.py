@@ -97,7 +97,7 @@ def _say(request: HttpRequest, poll: Poll) -> None:
         said = gettext("%(api)s: %(outcome)s. %(advice)s")
     again = state_of(poll.feed, poll.feed.operation, timezone.now()).again
     texts = {"api": api, "outcome": outcome.title, "message": poll.message.rstrip(".")}
-    said %= {**texts, "advice": f"{outcome.advice} {again}".rstrip()}
+    said %= {**texts, "advice": f"{outcome.explained} {again}".strip()}
     messages.add_message(request, messages.ERROR if outcome.waits else messages.WARNING, said)
 
 

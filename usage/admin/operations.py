@@ -79,10 +79,12 @@ class FeedInline(admin.TabularInline):  # type: ignore[type-arg]
 
     @admin.display(description=_("state"))
     def state(self, feed: Feed) -> str:
+        """In short: what to do about a failure stands once, above all feeds."""
         if not feed.is_enabled:
             return NOTHING
         state = feeds.state_of(feed, feed.operation, timezone.now())
-        return f"{state.sentence}. {state.contrary}" if state.contrary else state.sentence
+        more = f"{state.outlook} {state.contrary}".strip()
+        return f"{state.sentence}. {more}" if more else state.sentence
 
     @admin.display(description=_("last good poll"))
     def heard(self, feed: Feed) -> str:
@@ -186,13 +188,12 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         else:
             steps = first_use.steps_of(operation, polled_feeds(operation), timezone.now())
             is_said = steps is not None and steps.testing.is_next
-            context |= {"steps": steps, "trouble": "" if is_said else self.trouble(operation)}
+            context |= {"steps": steps, "troubles": [] if is_said else self.troubles(operation)}
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def trouble(self, operation: Operation) -> str:
-        health = feeds.health_of(operation, polled_feeds(operation), timezone.now())
-        worst = first_use.in_full(health.worst) if health.worst and health.is_trouble else ""
-        return f"{worst} {words.another_name(operation)}".strip()
+    def troubles(self, operation: Operation) -> list[str]:
+        states = feeds.troubles_of(operation, polled_feeds(operation), timezone.now())
+        return [said for said in [*map(first_use.in_full, states), words.another_name(operation)] if said]
 
     # What is written
 

@@ -122,7 +122,7 @@ class PollAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("what to do"))
     def advice(self, poll: Poll) -> str:
-        return words.of_outcome(poll.outcome).advice or "-"
+        return words.of_outcome(poll.outcome).explained or "-"
 
     @admin.display(description=_("next poll"))
     def next_poll(self, poll: Poll) -> str:

@@ -95,10 +95,19 @@ class FeedState:
         }[self.state]
 
     @property
+    def outlook(self) -> str:
+        """Whether what failed passes by itself."""
+        return self.outcome.outlook if self.outcome else ""
+
+    @property
     def who(self) -> str:
-        """Who mends it, and when it is tried again."""
-        mended_by = _("An administrator has to act.") if self.waits else ""
-        return f"{mended_by} {self.again}".strip()
+        """Whether it passes by itself, and when it is tried again: for those who can do nothing about it."""
+        return f"{self.outlook} {self.again}".strip()
+
+    @property
+    def explained(self) -> str:
+        """Whether it passes by itself, what to do, and when it is tried again."""
+        return f"{self.outcome.explained if self.outcome else ''} {self.again}".strip()
 
     @property
     def again(self) -> str:
@@ -177,9 +186,18 @@ def health_of(operation: Operation, feeds: Iterable[Feed], now: datetime) -> Hea
     return Health(worst, len(others), heard)
 
 
-def _is_same(state: FeedState, worst: FeedState) -> bool:
+def _is_same(state: FeedState, other: FeedState) -> bool:
     """The same trouble: one refused token fails every feed of its operation."""
-    return (state.state, state.feed.failing_outcome) == (worst.state, worst.feed.failing_outcome)
+    return (state.state, state.feed.failing_outcome) == (other.state, other.feed.failing_outcome)
+
+
+def troubles_of(operation: Operation, feeds: Iterable[Feed], now: datetime) -> list[FeedState]:
+    """Each trouble of an operation's feeds once, the worst first."""
+    found: list[FeedState] = []
+    for state in sorted((state_of(feed, operation, now) for feed in feeds), key=lambda state: state.rank):
+        if state.is_trouble and not any(_is_same(state, other) for other in found):
+            found.append(state)
+    return found
 
 
 # Status
@@ -187,10 +205,16 @@ def _is_same(state: FeedState, worst: FeedState) -> bool:
 
 @dataclass(frozen=True)
 class StatusRow:
-    """A feed's state, and how many rows its last good poll had."""
+    """A feed's state, and how many rows its last good poll had.
+
+    What fails several feeds of an operation `is_explained` at the first of them, and `message`, the vendor's own words
+    or ours, is empty where it stands above.
+    """
 
     state: FeedState
     rows: int | None
+    is_explained: bool
+    message: str
 
     @property
     def feed(self) -> Feed:
@@ -294,7 +318,10 @@ def status(operations: OperationQuerySet, now: datetime) -> Status:
     }
     for feed in feeds:
         operation, rows = found[feed.operation_id]
-        rows.append(StatusRow(state_of(feed, operation, now), feed.last_rows))
+        state = state_of(feed, operation, now)
+        above = [row.state for row in rows if _is_same(row.state, state)]
+        is_said = any(other.feed.failing_message == feed.failing_message for other in above)
+        rows.append(StatusRow(state, feed.last_rows, not above, "" if is_said else feed.failing_message))
     return Status(sorted((OperationStatus(*its, now) for its in found.values()), key=lambda its: its.urgency))
 
 

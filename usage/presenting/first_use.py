@@ -119,8 +119,7 @@ def _to_come() -> str:
 
 
 def in_full(state: FeedState) -> str:
-    """What is wrong with a feed, in the vendor's words too, what to do, and when it is tried again."""
+    """What fails a feed, in the vendor's words too, whether it passes, what to do, and when it is tried again."""
     message = state.feed.failing_message.rstrip(".") if state.outcome else ""
     wrong = _("%(what)s – “%(message)s”.") if message else "%(what)s."
-    parts = [wrong % {"what": state.sentence, "message": message}, state.outcome.advice if state.outcome else ""]
-    return " ".join(part for part in [*parts, state.again] if part)
+    return f"{wrong % {'what': state.sentence, 'message': message}} {state.explained}".strip()

@@ -424,41 +424,60 @@ def meanings() -> list[tuple[str, str, str]]:
 
 @dataclass(frozen=True)
 class Words:
-    """An outcome for people. `waits` says that it stays until an administrator acts."""
+    """An outcome for people. It `passes` by itself or it doesn't; None where nothing is wrong, or that isn't known."""
 
     title: str
-    advice: str
-    waits: bool = False
+    advice: str = ""
+    passes: bool | None = None
+
+    @property
+    def waits(self) -> bool:
+        """It stays until an administrator acts."""
+        return self.passes is False
+
+    @property
+    def outlook(self) -> str:
+        """Whether it passes by itself, in a sentence."""
+        if self.passes is None:
+            return ""
+        return _("It usually passes by itself.") if self.passes else _("An administrator has to act.")
+
+    @property
+    def explained(self) -> str:
+        """Whether it passes by itself, and what to do."""
+        return f"{self.outlook} {self.advice}".strip()
 
 
 _OWN = {
-    GOOD: Words(gettext_noop("Good"), ""),
+    GOOD: Words(gettext_noop("Good")),
     TOKEN_UNREADABLE: Words(
         gettext_noop("Token can't be decrypted"),
         gettext_noop("Bring back the key in TOKEN_ENCRYPTION_KEYS that encrypted it, or paste the token again."),
-        waits=True,
+        passes=False,
     ),
     SUPERSEDED: Words(
         gettext_noop("Changed during the call"),
         gettext_noop("The operation has a new token or server, so nothing of the old one's answer was used."),
+        passes=True,
     ),
     FAULT: Words(
         gettext_noop("Fault of ours"),
-        gettext_noop("Nothing of the answer was used; the log has the details."),
+        gettext_noop("Nothing of the answer was used; if it lasts, tell the developers: the log has the details."),
+        passes=True,
     ),
 }
 
 
 def of_outcome(outcome: str) -> Words:
-    """What a poll's outcome means and what to do about it."""
+    """What a poll's outcome means, whether it passes by itself, and what to do about it."""
     if outcome in _OWN:
         words = _OWN[outcome]
     elif outcome in OUTCOMES:
         error = OUTCOMES[outcome]
-        words = Words(error.title, error.advice, waits=not error.passes)
+        words = Words(error.title, error.advice, error.passes)
     else:
-        return Words(capfirst(outcome.replace("_", " ")), "")
-    return Words(_(words.title), _(words.advice) if words.advice else "", words.waits)
+        return Words(capfirst(outcome.replace("_", " ")))
+    return Words(_(words.title), _(words.advice) if words.advice else "", words.passes)
 
 
 # Reports

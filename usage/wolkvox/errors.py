@@ -36,9 +36,10 @@ _QUOTED_BYTES = 4096
 class VendorError(Exception):
     """A call that gave no figures. Raised as one of the concrete classes in `OUTCOMES`, never as itself.
 
-    `outcome` is the slug that is stored, `title` and `advice` are English and marked for translation,
-    `passes` says that it passes by itself. `message` is the vendor's words or ours, `code` the vendor's code
-    as text. While `is_under_way`, the vendor may still be at work on the call, whose answer didn't come whole.
+    `outcome` is the slug that is stored, `title` and `advice` are English and marked for translation. Whether it
+    `passes` by itself is said before the advice, in one sentence for all. `message` is the vendor's words or ours,
+    `code` the vendor's code as text. While `is_under_way`, the vendor may still be at work on the call, whose answer
+    didn't come whole.
     """
 
     outcome: ClassVar[str]
@@ -91,7 +92,7 @@ class NotReached(NoAnswer):
 class TlsFailed(NoAnswer):
     outcome = "tls_failed"
     title = _("Secure connection failed")
-    advice = _("No open connection is tried instead; check this server's clock and wolkvox's certificate.")
+    advice = _("If it lasts, check this server's clock and wolkvox's certificate; no open connection is tried instead.")
 
 
 class Redirected(NoAnswer):
@@ -107,26 +108,26 @@ class Refusal(VendorError):
 class TokenRefused(Refusal):
     outcome = "token_refused"
     title = _("Token refused")
-    advice = _("Paste a valid token for this operation; until then it is tried seldom.")
+    advice = _("Paste a valid token for this operation: a new one is tried at once.")
     passes = False
 
 
 class QuotaExceeded(Refusal):
     outcome = "quota_exceeded"
     title = _("Daily calls used up")
-    advice = _("It passes when the vendor's day ends; poll fewer feeds, or less often, if it comes back.")
+    advice = _("Calls are free again when the vendor's day ends; if it comes back, poll fewer feeds, or less often.")
 
 
 class TooManyAtOnce(Refusal):
     outcome = "too_many_at_once"
     title = _("Token in use elsewhere")
-    advice = _("If it lasts, another program uses the same token.")
+    advice = _("If it lasts, another program uses the same token: give each its own.")
 
 
 class UnderMaintenance(Refusal):
     outcome = "maintenance"
     title = _("Under maintenance")
-    advice = _("The vendor switches the API off now and then; it passes by itself.")
+    advice = _("The vendor switches the API off now and then: there is nothing to do.")
 
 
 class RateLimited(Refusal):
@@ -138,20 +139,20 @@ class RateLimited(Refusal):
 class NoData(Refusal):
     outcome = "no_data"
     title = _("No data")
-    advice = _("The vendor has no figures for this month yet, which is not zero usage.")
+    advice = _("The vendor has no figures for this month yet, which is not zero usage: there is nothing to do.")
 
 
 class RequestRefused(Refusal):
     outcome = "request_refused"
     title = _("Request refused")
-    advice = _("The vendor did not understand the request; check whether it still offers this API.")
+    advice = _("Check whether the vendor still offers this API: it did not understand the request.")
     passes = False
 
 
 class ServerFailed(Refusal):
     outcome = "server_failed"
     title = _("Vendor's server failed")
-    advice = _("The fault is the vendor's; it passes by itself.")
+    advice = _("The fault is the vendor's; if it lasts, ask its support.")
 
 
 class BadAnswer(VendorError):
