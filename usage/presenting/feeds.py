@@ -29,6 +29,7 @@ STATED = (
     "is_enabled",
     "next_due_at",
     "last_good_poll_at",
+    "heard_interval",
     "failing_since",
     "failing_outcome",
     "held_since",
