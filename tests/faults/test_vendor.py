@@ -170,7 +170,7 @@ FAULTS: dict[str, Fault] = {
     "items of the wrong type": Fault(row(items=["1"]), "answer_refused"),
     **{
         f"items {items!r}": Fault(row(items=items), "answer_refused")
-        for items in ("", "1.234,5", "12 ", "1_000", "１２", "NaN", "1e400", "-1", "1,23", "34.64 %", TOKEN)
+        for items in ("", "1.234,5", "12 ", "1_000", "１２", "NaN", "1e400", "-1", "1,23", "0,125", "34.64 %", TOKEN)
     },
     "a name over 200 characters": Fault(row(description=f"{TOKEN} {'x' * 200}"), "answer_refused"),
     "half a character": Fault(row(description="Em\ud800il"), "answer_refused"),

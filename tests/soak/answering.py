@@ -264,7 +264,7 @@ def later(asked: Asked) -> Answer:
 Maker = Callable[[Asked], Answer]
 UNREADABLE = "answer_unreadable"
 BOMB = gzip.compress(b" " * 8 * 2**20)
-NO_NUMBERS = ("1.234,5", "12 ", "1_000", "１２３", "NaN", "1e400", "-5", "", "34.64 %", "1,23", "Infinity", "0x1F", "½")
+NO_NUMBERS = ("1.234,5", "12 ", "1_000", "１２３", "NaN", "1e400", "-5", "", "3.64 %", "0,125", "Infinity", "0x1F", "½")
 
 FAULTS: dict[str, tuple[int, Maker]] = {
     "silence": (1, silence),

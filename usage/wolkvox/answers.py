@@ -34,7 +34,8 @@ _PLACES = Decimal("0.0001")
 # The least amount that needs 12 digits once it is rounded to 4 places.
 _BEYOND = Decimal("99999999999.99995")
 _PLAIN = re.compile(r"[0-9]+(\.[0-9]+)?")
-_GROUPED = re.compile(r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?")
+# No group begins with a zero: "0,125" is an eighth, written with a decimal comma.
+_GROUPED = re.compile(r"[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?")
 _DURATION = re.compile(r"([0-9]+):([0-5][0-9]):([0-5][0-9])")
 _DATES = tuple(
     re.compile(form)
