@@ -63,8 +63,8 @@ def said(status: str, message: str, *headers: str, code: int | str | None = None
     return response(json.dumps(body).encode(), status, *headers)
 
 
-def in_body(code: int | str, message: str) -> bytes:
-    return said("200 OK", message, code=code)
+def in_body(code: int | str, message: str, *headers: str) -> bytes:
+    return said("200 OK", message, *headers, code=code)
 
 
 def envelope(**members: object) -> bytes:
@@ -222,6 +222,17 @@ FAULTS: dict[str, Fault] = {
     "403 in the body, quota": Fault(in_body(403, "TOKEN LIMIT EXCEEDED"), "quota_exceeded", SOON),
     "404 in the body": Fault(in_body(404, "THE DATE RANGE IS NOT VALID"), "no_data", SOON),
     "429 in the body": Fault(in_body(429, ""), "rate_limited", SOON),
+    "429 in the body, Retry-After in seconds": Fault(
+        in_body(429, "", "Retry-After: 600"), "rate_limited", timedelta(minutes=10)
+    ),
+    "429 in the body, Retry-After as a date, by the vendor's clock": Fault(
+        in_body("429", "", "Date: Mon, 23 Nov 2026 18:00:00 GMT", "Retry-After: Mon, 23 Nov 2026 18:25:00 GMT"),
+        "rate_limited",
+        timedelta(minutes=25),
+    ),
+    "503 in the body, Retry-After in seconds": Fault(
+        in_body(503, "", "Retry-After: 300"), "server_failed", timedelta(minutes=5)
+    ),
     "500 in the body": Fault(in_body("500", ""), "server_failed", SOON),
 }
 

@@ -144,7 +144,7 @@ def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callabl
     started_at, reply = clock(), None
     try:
         reply = client.fetch(feed.api, server=feed.operation.server, token=feed.operation.token, began=began)
-        readings = answers.parse(reply.body, feed.about)
+        readings = answers.parse(reply.body, feed.about, retry_after=reply.retry_after)
         return claim.insist(lambda: keep(feed, claim, reply, readings, started_at)), False
     except ClaimLost:
         raise

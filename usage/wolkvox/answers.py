@@ -72,32 +72,34 @@ class _Number(str):
     __slots__ = ()
 
 
-def parse(body: bytes, api: Api) -> tuple[Reading, ...]:
+def parse(body: bytes, api: Api, *, retry_after: datetime.timedelta | None = None) -> tuple[Reading, ...]:
     """The readings of an answer, in its order, rows that say the same once.
 
     Raises AnswerTooLarge, AnswerUnreadable, NoData (no rows: never zero usage), AnswerRefused (names the row,
-    counted from 1), or, for a `code` other than 200, what `errors.refusal` says.
+    counted from 1), or, for a `code` other than 200, what `errors.refusal` says, with `retry_after`.
     """
     try:
-        return _distinct(_reading(row, number, api) for number, row in enumerate(_rows(body, api), 1))
+        rows = _rows(body, api, retry_after)
+        return _distinct(_reading(row, number, api) for number, row in enumerate(rows, 1))
     except VendorError as error:
         raise error.quoting(body) from None
 
 
-def data_of(body: bytes) -> Any:
+def data_of(body: bytes, retry_after: datetime.timedelta | None = None) -> Any:
     """What an answer's `data` holds, its numbers as the texts that they were written as.
 
-    Raises AnswerTooLarge, AnswerUnreadable, or, for a `code` other than 200, what `errors.refusal` says.
+    Raises AnswerTooLarge, AnswerUnreadable, or, for a `code` other than 200, what `errors.refusal` says, with
+    `retry_after`.
     """
     envelope = _loaded(body)
     if not isinstance(envelope, dict):
         raise _unreadable("The answer is not a JSON object.")
-    _check_code(envelope)
+    _check_code(envelope, retry_after)
     return envelope.get("data")
 
 
-def _rows(body: bytes, api: Api) -> list[Any]:
-    rows = data_of(body)
+def _rows(body: bytes, api: Api, retry_after: datetime.timedelta | None) -> list[Any]:
+    rows = data_of(body, retry_after)
     if not isinstance(rows, list):
         raise _unreadable("The answer's data is not a list.")
     if not rows:
@@ -140,7 +142,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
 
 
-def _check_code(envelope: dict[str, Any]) -> None:
+def _check_code(envelope: dict[str, Any], retry_after: datetime.timedelta | None) -> None:
     code = envelope.get("code")
     if not isinstance(code, str):
         raise _unreadable("The answer has no code.")
@@ -148,7 +150,8 @@ def _check_code(envelope: dict[str, Any]) -> None:
         return
     if not re.fullmatch(r"[0-9]{3}", code):
         raise _unreadable(f"The answer has an unknown code: {_shown(code)}.")
-    raise refusal(int(code), _word(envelope, "error"), _word(envelope, "msg"), http_status=200, code=code)
+    error, message = _word(envelope, "error"), _word(envelope, "msg")
+    raise refusal(int(code), error, message, http_status=200, code=code, retry_after=retry_after)
 
 
 def _word(envelope: dict[str, Any], field: str) -> str:

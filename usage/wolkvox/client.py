@@ -55,7 +55,8 @@ class Reply:
     """The vendor's answer with HTTP status 200, its `code` not yet looked at. All times are aware, in UTC.
 
     `body` is as it came, except that the token, should the vendor repeat it, is blacked out.
-    `vendor_clock` is the `Date` header, None where it is missing or unreadable.
+    `vendor_clock` is the `Date` header, None where it is missing or unreadable. `retry_after` is the header of that
+    name, for a `code` that asks to wait.
     """
 
     body: bytes = field(repr=False)
@@ -63,6 +64,7 @@ class Reply:
     vendor_clock: datetime | None
     started_at: datetime
     ended_at: datetime
+    retry_after: timedelta | None = None
 
 
 class BillingClient:
@@ -119,6 +121,7 @@ class BillingClient:
             vendor_clock=_clock(response.headers.get("Date")),
             started_at=started_at,
             ended_at=self._now(),
+            retry_after=self._retry_after(response),
         )
 
     def _request(self, path: str, api: str, server: str, token: str) -> requests.Request:
@@ -147,16 +150,19 @@ class BillingClient:
 
     def _refused(self, response: requests.Response, body: bytes, token: str) -> VendorError:
         code, error, message = _error_texts(body)
-        clock = _clock(response.headers.get("Date")) or self._now()
         return refusal(
             response.status_code,
             error,
             message,
             code=code,
-            retry_after=_retry_after(response.headers.get("Retry-After", ""), clock),
+            retry_after=self._retry_after(response),
             excerpt=quotable(body),
             token=token,
         )
+
+    def _retry_after(self, response: requests.Response) -> timedelta | None:
+        clock = _clock(response.headers.get("Date")) or self._now()
+        return _retry_after(response.headers.get("Retry-After", ""), clock)
 
 
 def _is_callable(url: str) -> bool:
