@@ -128,7 +128,7 @@ def test_add_operation_polls_the_apis_that_are_named(manage: Installation) -> No
         (["x" * 101, "--server", "0012"], TOKEN, "name: Ensure this value has at most 100 characters"),
         (["Cali", "--server", "0012", "--api", "faxes"], TOKEN, "invalid choice: 'faxes' (choose from 'agent_script'"),
         (["Cali", "--server", "0012"], "", "no token came on standard input"),
-        (["Cali", "--server", "0012"], "two words", "A token is 8 to 256 letters, digits and signs without spaces."),
+        (["Cali", "--server", "0012"], "two words", "A token is 16 to 256 letters, digits and signs without spaces."),
         (["Cali", "--server", "0012"], "\udcff\udcfe", "what came on standard input is no text"),
     ],
 )

@@ -6,8 +6,12 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 
-SHAPE = re.compile(r"[\x21-\x7e]{8,256}")
-"""What can stand in a header. The vendor's published tokens are 52 hex digits, but nothing promises that."""
+SHAPE = re.compile(r"[\x21-\x7e]{16,256}")
+"""What can stand in a header. The vendor's published tokens are 52 hex digits, but nothing promises that.
+
+A shorter one might be part of a figure or of a name, of which it would be blacked out. Those of 8 and more that were
+stored in earlier days are called with and blacked out as any other.
+"""
 
 
 class TokenUnreadable(Exception):

@@ -395,6 +395,41 @@ def test_a_refused_row_is_named_with_what_stood_there(polled: Polled, fault: str
     assert {"a missing field": "items", "items '1.234,5'": "“1.234,5”"}.get(fault, "a list") in message
 
 
+def as_php(text: str) -> str:
+    return text.replace("/", r"\/")
+
+
+def in_hex(text: str) -> str:
+    return "".join(f"\\u{ord(character):04X}" for character in text)
+
+
+@pytest.mark.parametrize("token", ["Zm9v/YmFy+cXV4/Zm9vYmFy+w==", "S3cr3t/8"], ids=["base64", "of earlier days"])
+@pytest.mark.parametrize("written", [str, as_php, in_hex])
+def test_a_token_that_the_vendor_repeats_stands_nowhere_however_it_is_escaped(
+    polled: Polled, token: str, written: Callable[[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    polled.operation.token = token
+    polled.operation.save()
+    echo = written(token)
+    row = f'{{"operation": "{echo}", "description": "Chat {echo}", "items": "1", "date": "{echo}"}}'
+    good = f'{{"code": 200, "msg": "{echo}", "data": [{row}]}}'
+    assert polled.meets(raw(good.encode())).is_good
+    assert Product.objects.get(description__startswith="Chat ").description == "Chat •••"
+    for script in (
+        raw(good.replace('"1"', f'"{echo}"').encode()),
+        raw(f'{{"code": 403, "msg": "PLEASE VALIDATE TOKEN {echo}"}}'.encode()),
+        response(f'{{"code": 500, "msg": "{echo}", "trace": "{echo}"}}'.encode(), "500 Oops"),
+        response(f"<p>{echo}</p>".encode(), "403 Forbidden"),
+        raw(f'{{"code": 200, "msg": "{echo}", "data": [{{"operation": "{echo[:-3]}'.encode()),
+    ):
+        assert not polled.meets(script).is_good
+    kept = [list(model.objects.values()) for model in (Poll, Feed, Operation, Product, Snapshot)]
+    bodies = "".join(answer.body.decode() for answer in Answer.objects.all())
+    for text in (str(kept), bodies, caplog.text):
+        assert token[:6] not in text
+        assert echo[:12] not in text.replace("\\\\", "\\")
+
+
 # What is accepted all the same
 
 

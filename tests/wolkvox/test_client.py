@@ -627,7 +627,17 @@ def test_a_token_that_the_vendor_repeats_is_blacked_out_of_its_answer(vendor: Ve
     assert fetch(server.url).body == '{"msg": "•••"}'.encode()
 
 
-def test_a_token_too_short_to_tell_from_a_figure_changes_no_figure(vendor: VendorFactory) -> None:
+def test_so_is_one_that_the_vendor_escapes(vendor: VendorFactory) -> None:
+    token = "Zm9v/YmFy+cXV4/Zm9vYmFy+w=="
+    body = rb'{"msg": "Bogot\u00e1 \/ %s"}' % token.replace("/", r"\/").replace("=", r"\u003D").encode()
+    assert fetch(vendor(response(body)).url, token=token).body == rb'{"msg": "Bogot\u00e1 \/ ' + '•••"}'.encode()
+
+
+def test_so_is_a_short_one_that_was_taken_in_earlier_days(vendor: VendorFactory) -> None:
+    assert fetch(vendor(response(b'{"msg": "s3cr3t-1"}')).url, token="S3cr3t-1").body == '{"msg": "•••"}'.encode()
+
+
+def test_what_is_too_short_for_a_token_changes_no_figure(vendor: VendorFactory) -> None:
     assert fetch(vendor().url, token="1234").body == GOOD
 
 

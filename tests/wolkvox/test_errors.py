@@ -1,10 +1,14 @@
+import json
 import pickle
 import re
+from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 
 from usage.wolkvox import errors
+from usage.wolkvox.blackening import BLACK, blackened
 from usage.wolkvox.errors import (
     OUTCOMES,
     AnswerUnreadable,
@@ -102,6 +106,58 @@ def test_the_token_is_blacked_out_however_it_is_written(written: str) -> None:
     error = TimedOut(f"got {written}.", excerpt=f"{written}{written}", code=written, token=TOKEN)
     assert (error.message, error.excerpt, error.code) == ("got •••.", "••••••", "•••")
     assert TOKEN not in repr(error) + repr(vars(error))
+
+
+SIGNS = 'q/W+x"y\\z%k&=Aa0123456789'
+"""A token of signs that JSON and addresses escape."""
+
+
+def hexed(character: str) -> str:
+    return f"\\u{ord(character):04x}"
+
+
+WAYS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "as JSON": lambda token: json.dumps(token)[1:-1],
+    "as PHP writes JSON": lambda token: json.dumps(token)[1:-1].replace("/", r"\/"),
+    "in hex": lambda token: "".join(map(hexed, token)),
+    "in hex, in capitals": lambda token: "".join(map(hexed, token.upper())).upper().replace("U", "u"),
+    "some in hex": lambda token: "".join(
+        json.dumps(each)[1:-1] if number % 3 else hexed(each) for number, each in enumerate(token)
+    ),
+    "as JSON in JSON": lambda token: json.dumps(json.dumps(token)[1:-1].replace("/", r"\/"))[1:-1].replace("/", r"\/"),
+    "in an address": lambda token: quote(token, safe=""),
+}
+
+
+@pytest.mark.parametrize("token", [TOKEN, SIGNS], ids=["hex", "signs"])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_the_token_is_blacked_out_in_every_escape(token: str, way: Callable[[str], str]) -> None:
+    written = way(token)
+    assert blackened(f"1/2 \\ é {written} \u00e9\n{written}", token) == f"1/2 \\ é {BLACK} \u00e9\n{BLACK}"
+    for length in range(len(way(token[:5])), len(written)):
+        cut = blackened(f"1/2 \\ é {written[:length]}", token)
+        assert cut == f"1/2 \\ é {BLACK}", written[:length]
+
+
+@pytest.mark.parametrize(
+    "disguised",
+    [
+        "\u200b".join(TOKEN),
+        r"\u200b".join(TOKEN),
+        r"\b".join(TOKEN),
+        "".join(rf"\u005cu{ord(each):04x}" for each in TOKEN),
+    ],
+    ids=["unseen characters", "unseen characters in hex", "backspaces", "escaped backslashes"],
+)
+def test_a_text_that_hides_the_token_is_black_as_a_whole(disguised: str) -> None:
+    assert blackened(f"got {disguised}.", TOKEN) == BLACK
+
+
+def test_what_is_not_the_token_stays_as_it_came() -> None:
+    text = r'{"date": "23\/11\/2026", "name": "Bogot\u00e1 \\\\ 7b22", "share": "34.64 %20"}' + "\n\u200b"
+    assert blackened(text, TOKEN) is text
+    assert blackened(text, "") is text
 
 
 def test_a_cut_leaves_no_part_of_the_token() -> None:

@@ -21,8 +21,8 @@ from django.utils.translation import gettext_lazy as _
 from usage.models import FAULT, GOOD, SUPERSEDED, TOKEN_UNREADABLE, Answer, Operation, Poll
 from usage.presenting import words
 from usage.tokens import TokenUnreadable
+from usage.wolkvox.blackening import blackened
 from usage.wolkvox.errors import OUTCOMES
-from usage.wolkvox.text import blackened
 
 MOST_COUNTED = 10_000
 """Polls run into millions: no page counts more of them than this. The filters reach the others."""

@@ -26,7 +26,7 @@ def set_token(operation: Operation, token: str) -> None:
     """Give an operation a token, not saved yet. Raises ValueError for what can't be one, and TokenTaken."""
     if not tokens.SHAPE.fullmatch(token):
         raise ValueError(
-            _("A token is 8 to 256 letters, digits and signs without spaces. Copy it again from wolkvox Manager.")
+            _("A token is 16 to 256 letters, digits and signs without spaces. Copy it again from wolkvox Manager.")
         )
     holder = Operation.objects.filter(token_fingerprint=tokens.fingerprint(token)).exclude(pk=operation.pk).first()
     if holder:

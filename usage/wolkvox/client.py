@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 import requests
 import urllib3
 
+from usage.wolkvox.blackening import blackened_bytes
 from usage.wolkvox.deadline import Deadline, WatchedAdapter
 from usage.wolkvox.errors import (
     AnswerTooLarge,
@@ -26,15 +27,14 @@ from usage.wolkvox.errors import (
     quotable,
     refusal,
 )
-from usage.wolkvox.text import blackened_bytes
 
 _BILLING = "/api/v2/billing.php"
 _INFORMATION = "/api/v2/information.php"
 _PIECE_BYTES = 64 * 1024
 _ERROR_BYTES = 64 * 1024
 _LONGEST_RETRY_AFTER = timedelta(hours=24)
-# A shorter secret might be part of a figure, and to black it out would change the figure.
-_SHORTEST_BLACKENED = 16
+# Whatever could ever be stored as a token (usage/tokens.py). Less might be part of a figure or of a name.
+_SHORTEST_BLACKENED = 8
 _SERVER = re.compile(r"[0-9]{4}")
 _TOKEN = re.compile(r"[!-~]+")
 _URL = re.compile(r"https?://[^\s@?#]+")

@@ -24,7 +24,8 @@ VendorError
 from datetime import timedelta
 from typing import ClassVar
 
-from usage.wolkvox.text import _, blackened, cleaned
+from usage.wolkvox.blackening import blackened
+from usage.wolkvox.text import _, cleaned
 
 _MESSAGE_LENGTH = 500
 _EXCERPT_LENGTH = 300
