@@ -6,6 +6,7 @@ numbers of ten-thousandths: no truth is ever rounded.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import Enum
@@ -119,7 +120,7 @@ def account(seed: int, number: int) -> Account:
     return Account(
         number=number,
         name=f"Operación {number:02}",
-        token=sha256(f"{seed} token {number}".encode()).hexdigest()[:52],
+        token=some_token(seed, number),
         server=f"{number % 7:04}",
         zone=zone,
         vendor_zone=timezone((winter.utcoffset() or timedelta()) - reset),
@@ -131,6 +132,15 @@ def account(seed: int, number: int) -> Account:
         quota=20 if interval == 60 else 10_000,  # less than the interval takes
         products=products,
     )
+
+
+def some_token(seed: int, number: int) -> str:
+    """52 hex digits, as the vendor's are; every fourth is of base64, whose signs JSON may escape."""
+    digest = sha256(f"{seed} token {number}".encode())
+    if number % 4 != 2:
+        return digest.hexdigest()[:52]
+    text = b64encode(digest.digest()).decode()
+    return f"{text[:16]}/{text[16:32]}+{text[32:]}"
 
 
 def some_reset(chance: Random, number: int) -> timedelta:

@@ -69,7 +69,16 @@ def row_of(operation: str, shown: Shown, amount: int) -> Row:
 
 def envelope(data: Any, **others: Any) -> bytes:
     message = {"code": 200, "error": None, "msg": "Information found for the current month", "data": data}
-    return json.dumps(message | others, ensure_ascii=False).encode()
+    return as_php(json.dumps(message | others, ensure_ascii=False)).encode()
+
+
+def as_php(text: str) -> str:
+    """PHP's JSON escapes every slash."""
+    return text.replace("/", r"\/")
+
+
+def in_hex(text: str) -> str:
+    return "".join(f"\\u{ord(character):04x}" for character in text)
 
 
 # Good ones
@@ -119,6 +128,10 @@ def with_the_token(asked: Asked, data: list[Row]) -> Answer:
     return Answer(envelope(data, msg=f"found for {asked.token} and {asked.token.upper()}"))
 
 
+def with_the_token_in_hex(asked: Asked, data: list[Row]) -> Answer:
+    return Answer(envelope(data, msg="TOKEN").replace(b"TOKEN", in_hex(asked.token).encode()))
+
+
 def without_a_type(asked: Asked, data: list[Row]) -> Answer:
     return Answer(b"\xef\xbb\xbf" + envelope(data), content_type="")
 
@@ -138,6 +151,7 @@ DRESSES = (
     with_code_as_text,
     with_unseen_characters,
     with_the_token,
+    with_the_token_in_hex,
     without_a_type,
     under_another_name,
 )
@@ -238,6 +252,14 @@ def last_row(**change: Any) -> Maker:
     return make
 
 
+def the_token_in_its_rows(asked: Asked) -> Answer:
+    """In the last it is what stands as items, so that the refusal quotes it."""
+    *others, last = asked.wrong()
+    body = envelope([*others, last | {"description": "TOKEN", "items": "TOKEN"}])
+    token = asked.chance.choice((as_php, in_hex))(asked.token)
+    return Answer(body.replace(b"TOKEN", token.encode()), outcome="answer_refused")
+
+
 def half_a_character(asked: Asked) -> Answer:
     body = envelope([row | {"description": "HALF"} for row in asked.wrong()])
     return Answer(body.replace(b"HALF", rb"\ud800"), outcome="answer_refused")
@@ -293,6 +315,7 @@ FAULTS: dict[str, tuple[int, Maker]] = {
     "a list as name": (10, last_row(description=["Email"])),
     "an over-long name": (10, last_row(description="x" * 5000)),
     "an empty name": (10, last_row(description="")),
+    "the token in its rows": (20, the_token_in_its_rows),
     "half a character": (10, half_a_character),
     "quota": (10, refusal(403, "TOKEN LIMIT EXCEEDED", "quota_exceeded")),
     "quota in the body": (10, refusal(403, "TOKEN LIMIT EXCEEDED", "quota_exceeded", http_status=200)),

@@ -258,7 +258,7 @@ def names(truth: Truth) -> Iterator[str]:
 
 
 class TokenSearch:
-    """Looks for any twelve characters in a row of any token: in either case, in hex, in base64."""
+    """Looks for any twelve characters in a row of any token: in either case, in hex, in base64, in JSON's escapes."""
 
     LENGTH, ENCODED = 12, 16
 
@@ -280,11 +280,18 @@ class TokenSearch:
     def __call__(self, data: bytes) -> int:
         """How many are there."""
         hits = 0
-        for run in re.findall(rb"[0-9a-f]{12,}", data.lower()):
-            hits += sum(window in self.plain for window in windows(run, self.LENGTH))
+        lower = data.lower()
+        for text in {lower, unescaped(lower)}:
+            for run in re.findall(rb"[0-9a-z+/=]{12,}", text):
+                hits += sum(window in self.plain for window in windows(run, self.LENGTH))
         for run in re.findall(rb"[A-Za-z0-9+/]{16,}", data):
             hits += sum(window in self.encoded for window in windows(run, self.ENCODED))
         return hits
+
+
+def unescaped(text: bytes) -> bytes:
+    """Without what JSON, or JSON in JSON, puts before a slash or in a character's place."""
+    return re.sub(rb"\\+(?:u00([2-7][0-9a-f])|(?=/))", lambda escape: bytes.fromhex((escape[1] or b"").decode()), text)
 
 
 def windows(text: bytes, length: int) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Protocol
 
 from .accounts import Account, Shown, Style, rows
-from .answering import Answer, Asked, Way, fault, good
+from .answering import Answer, Asked, Way, as_php, fault, good, in_hex
 
 BILLING, INFORMATION = "/api/v2/billing.php", "/api/v2/information.php"
 HOLDS_ON = timedelta(seconds=60)
@@ -267,7 +267,8 @@ def late_in_the_month_before(account: Account, moment: datetime, chance: Random)
 
 def digest(body: bytes, token: str) -> str:
     """Of what is kept: an answer without the token in it."""
-    return sha256(re.sub(token.encode(), "•••".encode(), body, flags=re.IGNORECASE)).hexdigest()
+    forms = "|".join(re.escape(form) for form in (token, as_php(token), in_hex(token)))
+    return sha256(re.sub(forms.encode(), "•••".encode(), body, flags=re.IGNORECASE)).hexdigest()
 
 
 def read_request(connection: socket.socket) -> tuple[str, str, str] | None:
