@@ -323,3 +323,13 @@ def test_another_time_zone_folds_the_months_that_are_not_closed_anew(admin: Clie
     assert admin.post(page(operation), sent).status_code == 302
     assert MonthlyUsage.objects.get().gaps != before
     assert list(rebuild(write=False)) == []
+
+
+def test_it_is_said_of_which_feeds_nobody_will_notice_what_they_count(admin: Client, operation: Operation) -> None:
+    where = prefix(admin, operation, "interactions")
+    for interval, is_told in (("360", False), ("1440", True)):
+        response = admin.post(page(operation), whole_form(admin, operation, **{f"{where}-interval": interval}))
+        assert ("these count what they are set to: Omnibox interactions." in said(response)) == is_told
+    licences = prefix(admin, operation, "interaction_licenses")
+    response = admin.post(page(operation), whole_form(admin, operation, **{f"{licences}-interval": "1440"}))
+    assert "set to" not in said(response)

@@ -28,10 +28,11 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from usage import tasks
-from usage.collecting import operations, polling, quota, rebuilding
+from usage.collecting import operations, polling, quota, rebuilding, turns
 from usage.forms import OperationForm, describe_token
 from usage.models import Feed, Operation, Poll
 from usage.presenting import feeds, first_use, words
+from usage.wolkvox.catalogue import Kind
 
 from . import buttons
 
@@ -208,6 +209,7 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def save_formset(self, request: HttpRequest, form: OperationForm, formset: FeedFormSet, change: bool) -> None:
         formset.save(commit=False)
         hastened = []
+        self.warn_of_seldom(request, [feed for feed, _ in formset.changed_objects])
         for feed, changed in formset.changed_objects:
             feed.save(update_fields=changed)
             if "counts" in changed:
@@ -250,6 +252,19 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         figures = {"needed": needed, "limit": told.call_limit, "reserve": told.call_limit - told.call_budget}
         shown = {name: words.number(figure) for name, figure in figures.items()}
         self.message_user(request, said % shown, messages.WARNING)
+
+    def warn_of_seldom(self, request: HttpRequest, feeds: Sequence[Feed]) -> None:
+        """Say of which feeds nobody will notice that they count the other thing than they are set to."""
+        seldom = [
+            feed for feed in feeds if feed.is_enabled and feed.pace > turns.SELDOM and feed.about.kind is Kind.USAGE
+        ]
+        if seldom:
+            said = gettext(
+                "Polled so seldom, it can't be noticed whether these count what they are set to: %(apis)s. Every 6 "
+                "hours would do."
+            )
+            shown = ", ".join(words.api_title(feed.api) for feed in seldom)
+            self.message_user(request, said % {"apis": shown}, messages.WARNING)
 
     def poll_soon(self, request: HttpRequest, operation_id: int, *, is_told: bool) -> None:
         """Of a new operation, its steps tell."""
