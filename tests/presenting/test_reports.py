@@ -321,6 +321,11 @@ def test_a_stretch_counts_from_two_and_a_half_intervals_on(
     assert told == [("Licences", 3600 + licences), ("Email", 3600 + email)]
 
 
+def test_a_stretch_is_held_against_the_interval_of_then(heard_once: Operation) -> None:
+    Feed.objects.filter(api="interactions").update(interval=1440)
+    assert dict(gaps_told(at(4)))["Email"] == 3600 + 86_400
+
+
 @pytest.mark.parametrize("microseconds", [0, 1, 154_321, 154_323, 499_999, 654_322, 999_999])
 def test_a_gap_that_runs_counts_whole_seconds_everywhere(heard_once: Operation, microseconds: int) -> None:
     gaps_told(at(5, 7, 11) + timedelta(microseconds=microseconds))

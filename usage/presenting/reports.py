@@ -115,7 +115,8 @@ RUNNING = """
 """
 """The seconds of the month that lie in a feed's gap that still runs, as `figures.running_gap` reckons them.
 
-Instants are seconds since 1970. Here and not there, so that a report is of one moment.
+Instants are seconds since 1970. It is a part of the report's own statement, and so of the same moment as the gaps that
+have ended: one that ends meanwhile is counted once.
 """
 
 ORDER = "by_operation, by_api, by_product, product_id"
