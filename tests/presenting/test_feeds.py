@@ -39,8 +39,7 @@ def test_a_failing_feed_says_what_since_when_and_who_mends_it(operation: Operati
     assert refused.sentence == "Token refused since 09:35"
     assert (refused.tone, refused.who) == ("bad", "An administrator has to act. It is tried again at 15:35.")
     assert refused.explained == (
-        "An administrator has to act. Paste a valid token for this operation: a new one is tried at once. "
-        "It is tried again at 15:35."
+        "An administrator has to act. Paste a valid token for this operation. It is tried again at 15:35."
     )
     passing = state(operation, failing_since=NOW - timedelta(days=1), failing_outcome="maintenance", **in_an_hour)
     assert passing.sentence == "Under maintenance since 22 Nov 14:35"

@@ -109,7 +109,7 @@ class Refusal(VendorError):
 class TokenRefused(Refusal):
     outcome = "token_refused"
     title = _("Token refused")
-    advice = _("Paste a valid token for this operation: a new one is tried at once.")
+    advice = _("Paste a valid token for this operation.")
     passes = False
 
 
