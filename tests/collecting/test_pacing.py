@@ -77,3 +77,10 @@ def test_the_grid_ends_with_the_day_where_clocks_are_changed(interval: int) -> N
 def test_operations_are_spread_over_the_grid() -> None:
     feeds = [Feed(operation=Operation(pk=number), interval=5) for number in (1, 2, 3)]
     assert len({pacing.next_on_grid(feed, MIDNIGHT) for feed in feeds}) == 3
+
+
+def test_the_last_call_counts_for_a_quarter_of_how_long_calls_take() -> None:
+    assert pacing.smoothed(0, timedelta(seconds=5)) == 5000
+    assert pacing.smoothed(5000, timedelta(seconds=9)) == 6000
+    assert pacing.smoothed(4000, timedelta(hours=-1)) == 3000
+    assert pacing.smoothed(4000, timedelta(hours=1)) == 18_000

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -53,6 +54,21 @@ def test_a_round_polls_nothing_that_is_not_due(operation: Operation, client: Bil
     assert polling.due_operations(clock()) == [operation.pk]
     polls = polling.poll_operation(operation.pk, client=client, clock=clock)
     assert [poll.feed.api for poll in polls] == ["interactions"]
+
+
+def test_how_long_good_calls_take_is_kept(operation: Operation, client: BillingClient, clock: Clock) -> None:
+    class Slow(BillingClient):
+        def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
+            reply = client.fetch(api, server=server, token=token, began=began)
+            clock.now += timedelta(seconds=8)
+            return replace(reply, ended_at=clock.now)
+
+    for what in ("", "maintenance"):
+        if what:
+            give_token(operation, what)
+        polling.poll_operation(operation.pk, client=Slow(), clock=clock, apis=["interactions"])
+        assert feed_of(operation).took == 8000
+        clock.now = due_at(feed_of(operation))
 
 
 def test_a_round_may_be_kept_to_some_apis(operation: Operation, client: BillingClient, clock: Clock) -> None:

@@ -164,7 +164,7 @@ def keep(feed: Feed, claim: Claim, reply: Reply, readings: Sequence[Reading], st
     """Record a good answer. Raises what `as_it_stands` raises."""
     feed = as_it_stands(feed, claim)
     poll = recording.record(feed, reply, readings)
-    succeed(feed, started_at)
+    succeed(feed, started_at, took=reply.ended_at - started_at)
     note_skew(feed.operation, reply)
     return poll
 
@@ -195,9 +195,10 @@ def as_it_stands(feed: Feed, claim: Claim) -> Feed:
     return stands
 
 
-def succeed(feed: Feed, started_at: datetime) -> None:
+def succeed(feed: Feed, started_at: datetime, *, took: timedelta = timedelta()) -> None:
     feed.last_poll_at = started_at
     feed.next_due_at, feed.waits_for_quota = pacing.next_on_grid(feed, started_at), False
+    feed.took = pacing.smoothed(feed.took, took)
     feed.failing_since, feed.failing_outcome, feed.failing_message, feed.failures = None, "", "", 0
     _save(feed)
 
@@ -259,6 +260,7 @@ def _save(feed: Feed) -> None:
         "failing_outcome",
         "failing_message",
         "failures",
+        "took",
     )
 
 
