@@ -56,6 +56,43 @@ def test_a_round_polls_nothing_that_is_not_due(operation: Operation, client: Bil
     assert [poll.feed.api for poll in polls] == ["interactions"]
 
 
+def test_a_round_takes_in_what_comes_due_meanwhile_and_each_feed_once(
+    operation: Operation, client: BillingClient, clock: Clock
+) -> None:
+    operation.feeds.filter(api="interactions").update(next_due_at=NOON)
+    operation.feeds.filter(api="interaction_licenses").update(next_due_at=NOON + timedelta(minutes=4))
+    operation.feeds.filter(api="vision").update(is_enabled=True, next_due_at=NOON + timedelta(minutes=14))
+
+    def take_five_minutes() -> None:
+        clock.now += timedelta(minutes=5)
+
+    polls = polling.poll_operation(operation.pk, client=Meanwhile(client, take_five_minutes), clock=clock)
+    assert [poll.feed.api for poll in polls] == ["interactions", "interaction_licenses"]
+    assert due_at(feed_of(operation)) <= clock.now, "it is due again: that is the next round's"
+
+
+def test_what_is_due_goes_before_what_will_be_in_a_moment(
+    operation: Operation, client: BillingClient, clock: Clock
+) -> None:
+    operation.feeds.filter(api="interactions").update(next_due_at=NOON + timedelta(seconds=4))
+    operation.feeds.filter(api="interaction_licenses").update(next_due_at=NOON)
+    slept: list[float] = []
+    polls = polling.poll_operation(operation.pk, client=client, clock=clock, sleep=slept.append)
+    assert [poll.feed.api for poll in polls] == ["interaction_licenses", "interactions"]
+    assert slept == [4]
+
+
+def test_of_those_that_are_due_interactions_go_first_then_what_has_waited_longest(
+    operation: Operation, client: BillingClient, clock: Clock
+) -> None:
+    for minutes, api in enumerate(("interactions", "vision", "ivr_calls", "interaction_licenses")):
+        operation.feeds.filter(api=api).update(
+            is_enabled=True, interval=Interval.HOUR, next_due_at=NOON - timedelta(minutes=minutes)
+        )
+    polls = polling.poll_operation(operation.pk, client=client, clock=clock)
+    assert [poll.feed.api for poll in polls] == ["interactions", "interaction_licenses", "ivr_calls", "vision"]
+
+
 def test_how_long_good_calls_take_is_kept(operation: Operation, client: BillingClient, clock: Clock) -> None:
     class Slow(BillingClient):
         def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from time import monotonic, sleep
@@ -91,15 +91,12 @@ def poll_operation(
     suffice for. A failure that concerns the token or the server ends the round. A round of what is due asks the
     vendor for its limit too, now and then. Raises TokenInUse and ClaimLost.
     """
-    polls = []
+    polls: list[Poll] = []
     with claimed(operation_id, clock()) as claim:
         schedule = {feed.pk: feed for feed in sorted(feeds_as_they_stand(ENABLED, operation_id), key=failing_last)}
         chosen = [feed for feed in schedule.values() if apis is None or feed.api in apis]
-        soon = clock() + pacing.WAIT
-        if is_due:
-            chosen = pacing.due(chosen, soon)
-        for number, listed in enumerate(chosen):
-            feed = as_listed(listed, soon if is_due else None) if number else listed
+        for listed in in_turn(chosen, clock) if is_due else chosen:
+            feed = as_listed(listed, clock() + pacing.WAIT if is_due else None) if polls else listed
             if feed is None or (at_pace and pacing.free_at(feed, now := clock()) > now):
                 continue  # switched off meanwhile, or called too short a while ago
             if is_due:
@@ -116,8 +113,19 @@ def poll_operation(
     return polls
 
 
-def failing_last(feed: Feed) -> tuple[datetime, int, int]:
-    return feed.failing_since or NEVER, feed.interval, feed.pk
+def failing_last(feed: Feed) -> tuple[object, ...]:
+    """`interactions` first, then what is polled often, then what has waited long; what fails after all that doesn't."""
+    is_lesser = feed.api != "interactions"
+    return feed.failing_since or NEVER, is_lesser, feed.interval, feed.next_due_at or NEVER, quota.importance(feed)
+
+
+def in_turn(feeds: Iterable[Feed], clock: Callable[[], datetime]) -> Iterator[Feed]:
+    """Those that are due or will be in a moment, until there are none. A round ends: each has one turn in it."""
+    waiting = list(feeds)
+    while due := pacing.due(waiting, (now := clock()) + pacing.WAIT):
+        feed = min(due, key=lambda feed: (max(feed.next_due_at or now, now), *failing_last(feed)))
+        waiting.remove(feed)
+        yield feed
 
 
 def as_listed(listed: Feed, due: datetime | None) -> Feed | None:
