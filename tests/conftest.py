@@ -48,10 +48,12 @@ def body_of(rows: Sequence[Row], operation: str = "Bogotá") -> bytes:
     return json.dumps({"code": 200, "error": None, "msg": "Information found", "data": data}).encode()
 
 
-def make_operation(name: str = "Bogotá Norte", *, server: str = "0012", groups: Sequence[str] = ()) -> Operation:
+def make_operation(
+    name: str = "Bogotá Norte", *, server: str = "0012", groups: Sequence[str] = (), pk: int | None = None
+) -> Operation:
     """An operation with its 27 feeds, `interactions` and `interaction_licenses` polled."""
     operation = Operation(
-        name=name, slug=name.lower().replace(" ", "-").encode("ascii", "ignore").decode(), server=server
+        pk=pk, name=name, slug=name.lower().replace(" ", "-").encode("ascii", "ignore").decode(), server=server
     )
     operation.token = token_of(name)
     operation.save()

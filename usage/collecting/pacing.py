@@ -24,6 +24,7 @@ from usage.wolkvox.errors import (
 )
 
 from . import months
+from .quota import importance
 
 TICK = timedelta(seconds=30)
 """How often `dispatch` looks for what is due."""
@@ -32,8 +33,11 @@ AHEAD, WAIT = timedelta(seconds=2), timedelta(seconds=10)
 """`dispatch` looks a little ahead, since its ticks aren't sharp, and a round waits a little for the feed after the one
 that it has just polled: a feed that is missed by a hair would be late by a whole tick."""
 
-LEADS, LATE = range(60, 86), timedelta(seconds=45)
-"""Seconds by which the grid runs ahead of midnight, and how late a feed may run on it."""
+LEADS = range(60, 86)
+"""Seconds by which the grid runs ahead of midnight, at the least."""
+
+LATE = timedelta(seconds=90)
+"""How late a feed may run on its grid by day: a tick, and some calls of others that happen to be slow."""
 
 PACE = timedelta(minutes=5)
 """The vendor allows a call every 5 minutes per API (vendor-api.md)."""
@@ -71,26 +75,40 @@ def due(feeds: Iterable[Feed], now: datetime) -> list[Feed]:
     ]
 
 
-def next_on_grid(feed: Feed, after: datetime, pace: timedelta | None = None) -> datetime:
+def lead_of(feed: Feed, feeds: Iterable[Feed] = ()) -> timedelta:
+    """By how much a feed's grid runs ahead of midnight, where its operation polls those `feeds`.
+
+    A token makes one call at a time. What calls of more important feeds need before midnight, and an eighth more since
+    some are slow, is left to them: a feed that would not fit behind them gets a slot of its own before theirs.
+    """
+    before = sum(other.took for other in feeds if importance(other) < importance(feed))
+    usual = timedelta(seconds=LEADS[feed.operation_id % len(LEADS)])
+    return max(usual, timedelta(seconds=LEADS.start, milliseconds=before * 9 / 8))
+
+
+def next_on_grid(feed: Feed, after: datetime, pace: timedelta | None = None, lead: timedelta | None = None) -> datetime:
     """The feed's next time after a call that began at `after`, on its grid or as late as that call was.
 
-    Never sooner than its interval; one of hours may come up to a minute sooner. What runs later than a tick explains
-    leaves out a time and is back on the grid, but never the last one of a day. A longer `pace` than its own is the
-    grid's then.
+    Never sooner than its interval; one of hours may come up to a minute sooner. What runs too late leaves out a time
+    and is back on the grid; in the last two hours of a day that is sooner too late, and the last time is never left
+    out. A longer `pace` than its own is the grid's then, and so is a longer `lead` than its operation's.
     """
-    soonest, pace = after + feed.pace, pace or feed.pace
+    pace, lead = pace or feed.pace, lead or lead_of(feed)
+    late_at_the_end = min(lead - TICK, SOON)  # half a minute before midnight, by then
     if feed.pace > HOUR:
-        return on_grid(feed, soonest - SOON, pace)
-    at = on_grid(feed, soonest - LATE, pace)
+        soonest, late = after + feed.pace - SOON, late_at_the_end
+    else:
+        soonest, late = after + feed.pace, max(LATE, feed.pace / 12)
+    at = on_grid(feed, soonest - late, pace, lead)
     left = next_midnight(feed, at) - at
-    if soonest - at > TICK and pace <= left < 2 * HOUR:
-        at = on_grid(feed, soonest, pace)
+    if soonest - at > late_at_the_end and pace <= left < 2 * HOUR:
+        at = on_grid(feed, soonest, pace, lead)
     return max(at, soonest)
 
 
-def on_grid(feed: Feed, earliest: datetime, pace: timedelta) -> datetime:
+def on_grid(feed: Feed, earliest: datetime, pace: timedelta, lead: timedelta | None = None) -> datetime:
     """The first time from `earliest` on, on the feed's grid as it is for that pace: it ends shortly before midnight."""
-    lead = timedelta(seconds=LEADS[feed.operation_id % len(LEADS)])
+    lead = lead or lead_of(feed)
     midnight = next_midnight(feed, earliest)
     if earliest > midnight - lead:
         midnight = next_midnight(feed, midnight)
@@ -116,7 +134,9 @@ def due_after(error: Exception, feed: Feed, started_at: datetime, ended_at: date
     if isinstance(error, WAITS_FOR_AN_ADMIN):
         return started_at + HOUR
     if not isinstance(error, BACKS_OFF) and isinstance(error, VendorError | TokenUnreadable):
-        return next_on_grid(feed, started_at)  # where a token can't be read, its key may be back at the next poll
+        # Where a token can't be read, its key may be back at the next poll. The usual lead will do: what tells nothing
+        # comes last in its round, and is back in a slot of its own with the next good poll.
+        return next_on_grid(feed, started_at)
     wait: timedelta = AT_A_TICK if is_unsent(error) else min(SOON * 2 ** min(feed.failures, 10), MOST)
     retry_after = error.retry_after if isinstance(error, VendorError) else None
     return max(started_at + wait, ended_at + (retry_after or timedelta()))

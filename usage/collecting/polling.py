@@ -103,7 +103,8 @@ def poll_operation(
                 await_turn(feed, clock(), sleep)
             if waits_for_quota(feed, schedule.values(), clock(), out_of_turn=not is_due):
                 continue
-            poll, ends_round = poll_feed(feed, claim, client=client, clock=clock)
+            lead = pacing.lead_of(feed, schedule.values())
+            poll, ends_round = poll_feed(feed, claim, client=client, clock=clock, lead=lead)
             schedule[feed.pk] = poll.feed
             polls.append(poll)
             if ends_round:
@@ -140,8 +141,15 @@ def await_turn(feed: Feed, now: datetime, sleep: Callable[[float], object]) -> N
         sleep((feed.next_due_at - now).total_seconds())
 
 
-def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callable[[], datetime]) -> tuple[Poll, bool]:
-    """One call, recorded. Says too whether the other feeds had better wait.
+def poll_feed(
+    feed: Feed,
+    claim: Claim,
+    *,
+    client: BillingClient,
+    clock: Callable[[], datetime],
+    lead: timedelta | None = None,
+) -> tuple[Poll, bool]:
+    """One call, recorded. Says too whether the other feeds had better wait. `lead` is that of the feed's grid.
 
     Raises ClaimLost, and django.db.DatabaseError where nothing can be recorded; whatever else goes wrong is a poll
     that failed.
@@ -153,7 +161,7 @@ def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callabl
     try:
         reply = client.fetch(feed.api, server=feed.operation.server, token=feed.operation.token, began=began)
         readings = answers.parse(reply.body, feed.about, retry_after=reply.retry_after)
-        return claim.insist(lambda: keep(feed, claim, reply, readings, started_at)), False
+        return claim.insist(lambda: keep(feed, claim, reply, readings, started_at, lead=lead)), False
     except ClaimLost:
         raise
     except Exception as error:
@@ -168,11 +176,13 @@ def poll_feed(feed: Feed, claim: Claim, *, client: BillingClient, clock: Callabl
 
 
 @transaction.atomic
-def keep(feed: Feed, claim: Claim, reply: Reply, readings: Sequence[Reading], started_at: datetime) -> Poll:
+def keep(
+    feed: Feed, claim: Claim, reply: Reply, readings: Sequence[Reading], started_at: datetime, *, lead: timedelta | None
+) -> Poll:
     """Record a good answer. Raises what `as_it_stands` raises."""
     feed = as_it_stands(feed, claim)
     poll = recording.record(feed, reply, readings)
-    succeed(feed, started_at, took=reply.ended_at - started_at)
+    succeed(feed, started_at, took=reply.ended_at - started_at, lead=lead)
     note_skew(feed.operation, reply)
     return poll
 
@@ -203,9 +213,9 @@ def as_it_stands(feed: Feed, claim: Claim) -> Feed:
     return stands
 
 
-def succeed(feed: Feed, started_at: datetime, *, took: timedelta = timedelta()) -> None:
+def succeed(feed: Feed, started_at: datetime, *, took: timedelta = timedelta(), lead: timedelta | None = None) -> None:
     feed.last_poll_at = started_at
-    feed.next_due_at, feed.waits_for_quota = pacing.next_on_grid(feed, started_at), False
+    feed.next_due_at, feed.waits_for_quota = pacing.next_on_grid(feed, started_at, lead=lead), False
     feed.took = pacing.smoothed(feed.took, took)
     feed.failing_since, feed.failing_outcome, feed.failing_message, feed.failures = None, "", "", 0
     _save(feed)
@@ -284,11 +294,11 @@ def waits_for_quota(feed: Feed, schedule: Collection[Feed], now: datetime, *, ou
         return False
     if out_of_turn:
         return not left.spares(feed, schedule)
-    pace = left.pace_of(feed, schedule)
+    pace, lead = left.pace_of(feed, schedule), pacing.lead_of(feed, schedule)
     if pace is None:
-        due_at = pacing.on_grid(feed, left.midnight, feed.pace)
+        due_at = pacing.on_grid(feed, left.midnight, feed.pace, lead)
     else:
-        due_at = pacing.next_on_grid(feed, feed.last_poll_at, pace) if feed.last_poll_at else now
+        due_at = pacing.next_on_grid(feed, feed.last_poll_at, pace, lead) if feed.last_poll_at else now
     if due_at <= now:
         return False
     feed.next_due_at, feed.waits_for_quota = due_at, True
