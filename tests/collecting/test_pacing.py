@@ -17,6 +17,7 @@ from usage.collecting.quota import importance
 from usage.models import Feed, Interval, Operation, Poll
 from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.client import BillingClient, Reply
+from usage.wolkvox.hand import Hand
 
 MIDNIGHT = datetime(2026, 12, 1, 5, tzinfo=UTC)
 """When December begins in Bogotá."""
@@ -146,7 +147,9 @@ class Vendor(BillingClient):
         super().__init__(now=clock)
         self.clock, self.latency = clock, latency
 
-    def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
+    def fetch(
+        self, api: str, *, server: str, token: str, began: float | None = None, hand: Hand | None = None
+    ) -> Reply:
         started_at = self.clock.now
         self.clock.now += timedelta(seconds=self.latency())
         month = "2026-11" if started_at < MIDNIGHT else "2026-12"

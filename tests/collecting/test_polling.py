@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from django.test import override_settings
@@ -26,6 +27,7 @@ from usage.models import (
     Snapshot,
 )
 from usage.wolkvox.client import BillingClient, Reply
+from usage.wolkvox.hand import Hand
 from usage.wolkvox.simulator import Simulator
 
 pytestmark = pytest.mark.django_db
@@ -95,7 +97,9 @@ def test_of_those_that_are_due_interactions_go_first_then_what_has_waited_longes
 
 def test_how_long_good_calls_take_is_kept(operation: Operation, client: BillingClient, clock: Clock) -> None:
     class Slow(BillingClient):
-        def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
+        def fetch(
+            self, api: str, *, server: str, token: str, began: float | None = None, hand: Hand | None = None
+        ) -> Reply:
             reply = client.fetch(api, server=server, token=token, began=began)
             clock.now += timedelta(seconds=8)
             return replace(reply, ended_at=clock.now)
@@ -168,8 +172,8 @@ def test_a_lost_claim_neither_sends(
 
 def test_nor_commits_what_it_was_told(operation: Operation, clock: Clock, client: BillingClient) -> None:
     class Overtaken(BillingClient):
-        def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
-            reply = super().fetch(api, server=server, token=token, began=began)
+        def fetch(self, api: str, *, server: str, token: str, **call: Any) -> Reply:
+            reply = super().fetch(api, server=server, token=token, **call)
             clock.now += timedelta(minutes=2)
             Claim(operation.pk).take(clock())
             return reply
@@ -293,7 +297,7 @@ def test_an_api_that_keeps_failing_does_not_starve_the_others(
     operation: Operation, client: BillingClient, clock: Clock
 ) -> None:
     class WithoutIvr(BillingClient):
-        def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
+        def fetch(self, api: str, *, server: str, token: str, **call: Any) -> Reply:
             return client.fetch(api, server=server, token=provoking("maintenance") if api == "ivr_minutes" else token)
 
     Feed.objects.filter(api="ivr_minutes").update(is_enabled=True, next_due_at=NOON)
@@ -317,8 +321,8 @@ class Meanwhile(BillingClient):
         super().__init__(client._url, now=client._now)
         self.happens = happens
 
-    def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
-        reply = super().fetch(api, server=server, token=token, began=began)
+    def fetch(self, api: str, *, server: str, token: str, **call: Any) -> Reply:
+        reply = super().fetch(api, server=server, token=token, **call)
         self.happens()
         return reply
 
@@ -347,7 +351,7 @@ def test_a_refusal_of_the_token_that_was_replaced_holds_nothing_back(
     operation: Operation, client: BillingClient, clock: Clock
 ) -> None:
     class Refused(BillingClient):
-        def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
+        def fetch(self, api: str, *, server: str, token: str, **call: Any) -> Reply:
             paste_token(operation, clock)
             return client.fetch(api, server=server, token=provoking("token_refused"))
 

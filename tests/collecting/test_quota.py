@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -315,7 +316,7 @@ def test_it_is_not_asked_with_the_days_last_calls(operation: Operation, client: 
 class Deaf(BillingClient):
     """Its vendor answers polls, and `token_info` with an error."""
 
-    def fetch_token_info(self, *, server: str, token: str, began: float | None = None) -> Reply:
+    def fetch_token_info(self, *, server: str, token: str, **call: Any) -> Reply:
         return super().fetch_token_info(server=server, token=provoking("maintenance"))
 
 
@@ -360,8 +361,8 @@ def test_after_a_refusal_for_the_quota_the_limit_is_asked_within_the_hour(
 @pytest.mark.django_db
 def test_a_new_token_has_a_limit_of_its_own(operation: Operation, client: BillingClient, clock: Clock) -> None:
     class Pasted(BillingClient):
-        def fetch_token_info(self, *, server: str, token: str, began: float | None = None) -> Reply:
-            reply = super().fetch_token_info(server=server, token=token, began=began)
+        def fetch_token_info(self, *, server: str, token: str, **call: Any) -> Reply:
+            reply = super().fetch_token_info(server=server, token=token, **call)
             operations.set_token(operation, "c" * 52)
             operation.save(update_fields=TOKEN_COLUMNS)
             operations.make_due(operation, clock())

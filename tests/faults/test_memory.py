@@ -16,12 +16,13 @@ from cryptography.fernet import Fernet
 
 from billing_dashboard.launch import ROOT
 from tests.wolkvox.conftest import Script, VendorFactory, start
+from usage.tasks import AT_ONCE
 from usage.wolkvox.answers import MAX_ROWS
 
 pytestmark = pytest.mark.process
 
 MOST_MEGABYTES = 512
-CAP = 32 * 2**20
+CAP = 16 * 2**20
 """The client's, in bytes."""
 
 STRUCTURE = MAX_ROWS * 8 - 100
@@ -76,6 +77,8 @@ BODIES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: answer(many(CAP // 4200, lambda n, x: row(f"{n}", date=x)), BAD_ROW),
         "answer_refused",
     ),
+    "a message of many words": (lambda: b'{"code": 403, "msg": "' + b"a " * (CAP // 2 - 20) + b'"}', "maintenance"),
+    "escapes": (lambda: answer(row(), extra='"' + f"{EMOJI}\\u0061" * ((CAP - 200) // 10) + '"'), "good"),
     "60,000 products": (lambda: answer(*[row(f"{n:0200}") for n in range(MAX_ROWS)]), "good"),
 }
 
@@ -135,6 +138,22 @@ def test_the_worst_bodies_leave_the_process_under_512_megabytes(poll: Poll, vend
     found, megabytes = poll(vendor(start() + make()).url)
     assert found == outcome
     assert megabytes < MOST_MEGABYTES
+
+
+@pytest.mark.parametrize(("body", "count"), [("keys", AT_ONCE), ("60,000 rows of long texts", 5)])
+def test_so_do_many_operations_that_a_worker_polls_at_once(
+    environment: dict[str, str], prepared: Path, tmp_path: Path, vendor: VendorFactory, *, body: str, count: int
+) -> None:
+    make, outcome = BODIES[body]
+    url = vendor(start() + make()).url
+    place = {"DATABASE_URL": f"sqlite:///{shutil.copy(prepared, tmp_path)}", "WOLKVOX_URL": url}
+    said = run("-m", "tests.faults.at_once", str(count), **environment | place)
+    outcomes = re.findall(r"^outcome: (\w+)$", said, re.MULTILINE)
+    assert len(outcomes) > count / 2, "whose turn to begin doesn't come within a tick is polled at the next"
+    assert outcome in outcomes
+    assert {*outcomes} <= {outcome, "timed_out"}, "the turn of some to be read doesn't come in time"
+    [peak] = re.findall(r"^peak: ([0-9]+) MB$", said, re.MULTILINE)
+    assert int(peak) < MOST_MEGABYTES
 
 
 def test_so_does_a_stream_that_does_not_end(poll: Poll, vendor: VendorFactory) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import socket
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
+from weakref import WeakSet
 
 import pytest
 
@@ -19,7 +22,7 @@ from usage.collecting import pacing, polling
 from usage.collecting.claims import CLAIM_LASTS, THE_VENDOR, TokenInUse
 from usage.models import Answer, DailyUsage, Feed, Gap, MonthlyUsage, Operation, Poll, Product, Snapshot
 from usage.wolkvox.answers import MAX_ROWS
-from usage.wolkvox.client import BillingClient
+from usage.wolkvox.client import BillingClient, Reply
 from usage.wolkvox.errors import OUTCOMES
 
 pytestmark = pytest.mark.django_db
@@ -428,6 +431,40 @@ def test_a_token_that_the_vendor_repeats_stands_nowhere_however_it_is_escaped(
     for text in (str(kept), bodies, caplog.text):
         assert token[:6] not in text
         assert echo[:12] not in text.replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize("items", ["1", "?"], ids=["good", "refused"])
+def test_nothing_of_a_large_answer_stays_in_hand_after_its_poll(polled: Polled, items: str) -> None:
+    large = row(description="Chat", items=items, note="x" * 100_000)
+    assert [polled.meets(large, deadline=5).outcome for _ in range(2)] in (["good"] * 2, ["answer_refused"] * 2)
+
+
+class Remembering(BillingClient):
+    """Knows which of its replies are still in memory."""
+
+    def __init__(self, url: str, polled: Polled) -> None:
+        super().__init__(url, now=lambda: polled.now)
+        self.replies = WeakSet[Reply]()
+
+    def fetch(self, api: str, *, server: str, token: str, **call: Any) -> Reply:
+        reply = super().fetch(api, server=server, token=token, **call)
+        self.replies.add(reply)
+        return reply
+
+
+@pytest.mark.parametrize("fault", ["items 'NaN'", "half a character", "a duration that was a number before"])
+def test_nothing_of_a_refused_answer_stays_in_memory(polled: Polled, fault: str) -> None:
+    client = Remembering(polled.server.url, polled)
+    polled.script = FAULTS[fault].script
+    gc.disable()
+    try:
+        [poll] = polling.poll_operation(
+            polled.operation.pk, client=client, apis=["interactions"], is_due=False, clock=lambda: polled.now
+        )
+        assert not client.replies
+    finally:
+        gc.enable()
+    assert poll.outcome == "answer_refused"
 
 
 # What is accepted all the same

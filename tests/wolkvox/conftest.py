@@ -79,7 +79,7 @@ class ScriptedServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
-            connection.settimeout(5)
+            connection.settimeout(60)  # as long as a call may wait for its turn, its answer unread
             if self._tls:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             with connection:

@@ -29,6 +29,7 @@ from usage.wolkvox.errors import (
     UnderMaintenance,
     VendorError,
 )
+from usage.wolkvox.hand import Hand
 
 from . import pacing, quota, recording, storing
 from .claims import CLAIM_LASTS, Claim, ClaimLost, claimed, feeds_as_they_stand
@@ -154,12 +155,27 @@ def poll_feed(
     Raises ClaimLost, and django.db.DatabaseError where nothing can be recorded; whatever else goes wrong is a poll
     that failed.
     """
+    with Hand() as hand:
+        return call(feed, claim, hand, client=client, clock=clock, lead=lead)
+
+
+def call(
+    feed: Feed,
+    claim: Claim,
+    hand: Hand,
+    *,
+    client: BillingClient,
+    clock: Callable[[], datetime],
+    lead: timedelta | None,
+) -> tuple[Poll, bool]:
+    """Where this has returned, nothing of the answer is left in memory: no error is kept that leads back to it."""
     disk.require_room()
     began = monotonic()  # a process that is paused from here on sends nothing when it wakes up late
     claim.spend(feed.operation, clock())
     started_at, reply = clock(), None
     try:
-        reply = client.fetch(feed.api, server=feed.operation.server, token=feed.operation.token, began=began)
+        operation = feed.operation
+        reply = client.fetch(feed.api, server=operation.server, token=operation.token, began=began, hand=hand)
         readings = answers.parse(reply.body, feed.about, retry_after=reply.retry_after)
         return claim.insist(lambda: keep(feed, claim, reply, readings, started_at, lead=lead)), False
     except ClaimLost:
@@ -167,9 +183,21 @@ def poll_feed(
     except Exception as error:
         if not isinstance(error, VendorError | TokenUnreadable | Superseded):
             logger.exception("%s: a fault of ours", feed)
-        failure = error
-    poll, ends_round = claim.insist(lambda: keep_failure(feed, claim, failure, started_at, clock(), reply=reply))
-    if isinstance(failure, VendorError) and failure.is_under_way:
+        return miss(feed, claim, error, started_at, clock, reply=reply)
+
+
+def miss(
+    feed: Feed,
+    claim: Claim,
+    error: Exception,
+    started_at: datetime,
+    clock: Callable[[], datetime],
+    *,
+    reply: Reply | None,
+) -> tuple[Poll, bool]:
+    """Record a call that told nothing."""
+    poll, ends_round = claim.insist(lambda: keep_failure(feed, claim, error, started_at, clock(), reply=reply))
+    if isinstance(error, VendorError) and error.is_under_way:
         claim.leave_to_vendor(started_at)
         return poll, True
     return poll, ends_round
@@ -357,15 +385,16 @@ def ask_limit(operation: Operation, claim: Claim, *, client: BillingClient, cloc
         return
     began = monotonic()
     claim.spend(operation, now, {"limit_due_at = %s": now + quota.ASK_AGAIN})
-    try:
-        reply = client.fetch_token_info(server=operation.server, token=operation.token, began=began)
-        told = token_info.parse(reply.body)
-    except (VendorError, TokenUnreadable) as error:
-        logger.warning("%s: its limit of calls was not told: %s", operation, outcome_of(error))
-        if isinstance(error, VendorError) and error.is_under_way:
-            claim.leave_to_vendor(now)
-        return
-    quota.note_limit(operation, claim.holder, now, told)
+    with Hand() as hand:
+        try:
+            reply = client.fetch_token_info(server=operation.server, token=operation.token, began=began, hand=hand)
+            told = token_info.parse(reply.body)
+        except (VendorError, TokenUnreadable) as error:
+            logger.warning("%s: its limit of calls was not told: %s", operation, outcome_of(error))
+            if isinstance(error, VendorError) and error.is_under_way:
+                claim.leave_to_vendor(now)
+            return
+        quota.note_limit(operation, claim.holder, now, told)
 
 
 def are_polls_late(now: datetime) -> bool:

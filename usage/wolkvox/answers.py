@@ -26,7 +26,7 @@ _RAW_LENGTH = 4096
 _SHOWN_LENGTH = 60
 
 # What a body of MAX_ROWS rows may hold of what the parser makes objects of: a plain row has one brace and
-# four commas. Measured with 32 MB bodies made to be the worst (tests/faults/test_memory.py), parsing then adds 340 MB.
+# four commas. Measured with 16 MB bodies made to be the worst (tests/faults/test_memory.py), parsing then adds 260 MB.
 _MAX_OBJECTS = MAX_ROWS + 100
 _MAX_STRUCTURE = MAX_ROWS * 8
 

@@ -44,19 +44,21 @@ def blackened_bytes(body: bytes, secret: str) -> bytes:
 
 
 def _holds(text: str, secret: str) -> bool:
-    return any(secret.lower() in form for form in _forms(text))
+    """A pattern finds it in either case without a copy in small letters, which takes three times the memory."""
+    plain = re.compile(re.escape(secret), re.IGNORECASE)
+    return any(map(plain.search, _forms(text)))
 
 
 def _forms(text: str) -> Iterator[str]:
-    """The text as it is, as an address's, and as JSON's, that of JSON in JSON, and so on; in small letters."""
-    yield seen(text).lower()
+    """The text as it is, as an address's, and as JSON's, that of JSON in JSON, and so on."""
+    yield seen(text)
     if "%" in text:
-        yield _IN_ADDRESSES.sub(lambda escape: chr(int(escape[1], 16)), text).lower()
+        yield _IN_ADDRESSES.sub(lambda escape: chr(int(escape[1], 16)), text)
     for _ in range(_LEVELS):
         if "\\" not in text:
             return
         text = _IN_JSON.sub(_unescaped, text)
-        yield seen(text).lower()
+        yield seen(text)
 
 
 def _unescaped(escape: re.Match[str]) -> str:
@@ -81,7 +83,7 @@ def _written_character(character: str) -> str:
 def _end_blackened(text: str, secret: str) -> str:
     begin = max(0, len(text) - _LONGEST_CHARACTER * len(secret))
     end = _BROKEN_ESCAPE.sub("", text[begin:])
-    forms = [form[-len(secret) :] for form in _forms(end)]
+    forms = [form[-len(secret) :].lower() for form in _forms(end)]
     if not any(secret[:_SHORTEST_BEGINNING].lower() in form for form in forms):
         return text
     for length in range(len(secret) - 1, _SHORTEST_BEGINNING - 1, -1):

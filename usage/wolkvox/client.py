@@ -27,6 +27,7 @@ from usage.wolkvox.errors import (
     quotable,
     refusal,
 )
+from usage.wolkvox.hand import SMALL_BYTES, UNREAD_BYTES, Hand
 
 _BILLING = "/api/v2/billing.php"
 _INFORMATION = "/api/v2/information.php"
@@ -78,7 +79,7 @@ class BillingClient:
         url: str = "https://wv{server}.wolkvox.com",
         *,
         deadline: float = 60.0,
-        max_bytes: int = 32 * 2**20,
+        max_bytes: int = 16 * 2**20,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Raises ValueError for a URL that can't be called, or that holds a user, a query or a fragment."""
@@ -92,29 +93,35 @@ class BillingClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._url!r})"
 
-    def fetch(self, api: str, *, server: str, token: str, began: float | None = None) -> Reply:
+    def fetch(
+        self, api: str, *, server: str, token: str, began: float | None = None, hand: Hand | None = None
+    ) -> Reply:
         """Calls a billing API once: follows no redirect, uses no proxy from the environment, and retries nothing.
 
-        The deadline counts from `began` on the monotonic clock, or from now. Raises ValueError, before anything is
+        The deadline counts from `began` on the monotonic clock, or from now. While `hand` has hold of a large answer,
+        no other one of this process is read; without it, while this call lasts. Raises ValueError, before anything is
         sent, for a server or token that can't be one, and a concrete VendorError for any answer but an HTTP 200
         with a whole body that is marked as JSON, or not marked.
         """
-        return self._call(_BILLING, api, server, token, began)
+        return self._call(_BILLING, api, server, token, began=began, hand=hand)
 
-    def fetch_token_info(self, *, server: str, token: str, began: float | None = None) -> Reply:
+    def fetch_token_info(
+        self, *, server: str, token: str, began: float | None = None, hand: Hand | None = None
+    ) -> Reply:
         """Asks, in the same way, what the token may call in a day: a call that counts as well."""
-        return self._call(_INFORMATION, "token_info", server, token, began)
+        return self._call(_INFORMATION, "token_info", server, token, began=began, hand=hand)
 
-    def _call(self, path: str, api: str, server: str, token: str, began: float | None) -> Reply:
+    def _call(self, path: str, api: str, server: str, token: str, *, began: float | None, hand: Hand | None) -> Reply:
         _check(server, token)
         started_at = self._now()
         request = self._request(path, api, server, token).prepare()
         with (
+            Hand() as own_hand,
             Deadline(self._deadline, began=began) as deadline,
             closing(WatchedAdapter(deadline)) as adapter,
             closing(_opened(adapter, request, deadline)) as response,
         ):
-            body = self._accepted_body(response, deadline, token)
+            body = self._accepted_body(response, deadline, token, hand or own_hand)
         return Reply(
             body=blackened_bytes(body, token) if len(token) >= _SHORTEST_BLACKENED else body,
             http_status=response.status_code,
@@ -136,7 +143,7 @@ class BillingClient:
         url = self._url.replace("{server}", server) + path
         return requests.Request("GET", url, params={"api": api}, headers=headers)
 
-    def _accepted_body(self, response: requests.Response, deadline: Deadline, token: str) -> bytes:
+    def _accepted_body(self, response: requests.Response, deadline: Deadline, token: str, hand: Hand) -> bytes:
         status = response.status_code
         if 300 <= status < 400:
             location = response.headers.get("Location", "")
@@ -146,7 +153,7 @@ class BillingClient:
         if problem := _unwelcome(response):
             excerpt = quotable(_beginning(response, deadline))
             raise AnswerUnreadable(problem, http_status=status, excerpt=excerpt, token=token)
-        return _whole_body(response, deadline, self._max_bytes, token)
+        return _whole_body(response, deadline, self._max_bytes, token, hand)
 
     def _refused(self, response: requests.Response, body: bytes, token: str) -> VendorError:
         code, error, message = _error_texts(body)
@@ -241,16 +248,20 @@ def _unwelcome(response: requests.Response) -> str:
     return ""
 
 
-def _whole_body(response: requests.Response, deadline: Deadline, max_bytes: int, token: str) -> bytes:
+def _whole_body(response: requests.Response, deadline: Deadline, max_bytes: int, token: str, hand: Hand) -> bytes:
     body = bytearray()
     size = response.raw.length_remaining or 0  # as announced at first, as counted from then on
     try:
         while size <= max_bytes and (piece := _piece(response, deadline)):
             body += piece
             size = len(body)
+            if size > UNREAD_BYTES:
+                hand.await_turn(deadline)
         if size > max_bytes:
             status = response.status_code
             raise AnswerTooLarge(f"The answer is over {max_bytes} bytes.", http_status=status, is_under_way=True)
+        if size > SMALL_BYTES:
+            hand.await_turn(deadline)
     except VendorError as error:
         raise error.quoting(bytes(body[:_ERROR_BYTES]), token) from None
     return bytes(body)

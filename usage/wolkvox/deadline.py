@@ -53,6 +53,10 @@ class Deadline:
     def has_passed(self) -> bool:
         return time.monotonic() >= self.ends
 
+    @property
+    def seconds_left(self) -> float:
+        return max(self.ends - time.monotonic(), 0.0)
+
     def sending(self) -> None:
         """To be called right before the request leaves. Raises TimeoutError when it is too late for that."""
         self._refuse_if_late()

@@ -30,8 +30,8 @@ from usage.wolkvox.text import _, cleaned
 _MESSAGE_LENGTH = 500
 _EXCERPT_LENGTH = 300
 _CODE_LENGTH = 20
-# An excerpt is cut from this many bytes, so that a body of megabytes isn't decoded for a line of it.
-_QUOTED_BYTES = 4096
+# A text is cut from this many bytes or characters, so that one of megabytes isn't decoded or cleaned for a line of it.
+_QUOTED = 4096
 
 
 class VendorError(Exception):
@@ -220,7 +220,7 @@ def refusal(
 
 def quotable(body: bytes) -> str:
     """The beginning of a body as text, for an excerpt."""
-    return body[:_QUOTED_BYTES].decode("utf-8", "replace")
+    return body[:_QUOTED].decode("utf-8", "replace")
 
 
 def _class_of(status: int, words: str) -> type[VendorError]:
@@ -236,5 +236,5 @@ def _class_of(status: int, words: str) -> type[VendorError]:
 
 def _presentable(text: str, token: str, length: int) -> str:
     """Cleaned, then without the token, then cut: in this order no part of the token is left."""
-    shown = blackened(cleaned(text), token)
+    shown = blackened(cleaned(text[:_QUOTED]), token)
     return shown if len(shown) <= length else shown[: length - 1] + "…"
