@@ -17,6 +17,7 @@ from usage.collecting.quota import importance
 from usage.models import Feed, Interval, Operation, Poll
 from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.client import BillingClient, Reply
+from usage.wolkvox.errors import ServerFailed
 from usage.wolkvox.hand import Hand
 
 MIDNIGHT = datetime(2026, 12, 1, 5, tzinfo=UTC)
@@ -236,3 +237,21 @@ def test_calls_that_are_now_slow_now_quick_cost_an_hourly_feed_a_time_a_day_at_t
         assert min(later - earlier for earlier, later in pairwise(at)) >= timedelta(hours=1), api
         assert skips(at, 60) <= 1, api
         assert seconds_unseen(at) <= 90 + 26 * 5 * 1.3, api
+
+
+@pytest.mark.django_db
+def test_no_wait_after_a_failure_leads_over_the_last_time_of_a_day(operation: Operation) -> None:
+    feed = operation.feeds.select_related("operation").get(api="interactions")
+    feed.failures = 6
+    lead = pacing.lead_of(feed)
+
+    def tried_again(minutes: int, retry_after: timedelta | None = None) -> timedelta:
+        """Before midnight, after a call that began so many minutes before it."""
+        failed_at = MIDNIGHT - timedelta(minutes=minutes)
+        error = ServerFailed("Service Unavailable", http_status=503, retry_after=retry_after)
+        return MIDNIGHT - pacing.due_after(error, feed, failed_at, failed_at + timedelta(seconds=1))
+
+    assert tried_again(40) == timedelta(minutes=10)
+    assert tried_again(19) == tried_again(5) == lead
+    assert tried_again(2) < timedelta(), "too soon after a failure is no use either"
+    assert tried_again(19, timedelta(minutes=20)) < timedelta(), "the vendor asked for it"

@@ -130,7 +130,10 @@ def next_midnight(feed: Feed, at: datetime) -> datetime:
 
 
 def due_after(error: Exception, feed: Feed, started_at: datetime, ended_at: datetime) -> datetime:
-    """When a feed is tried again after a failure: on its grid, or after a wait that counts from the call's start."""
+    """When a feed is tried again after a failure: on its grid, or after a wait that counts from the call's start.
+
+    A wait leads over no midnight: the last time of a day may be the month's. What the vendor asks for is kept to.
+    """
     if isinstance(error, WAITS_FOR_AN_ADMIN):
         return started_at + HOUR
     if not isinstance(error, BACKS_OFF) and isinstance(error, VendorError | TokenUnreadable):
@@ -139,7 +142,9 @@ def due_after(error: Exception, feed: Feed, started_at: datetime, ended_at: date
         return next_on_grid(feed, started_at)
     wait: timedelta = AT_A_TICK if is_unsent(error) else min(SOON * 2 ** min(feed.failures, 10), MOST)
     retry_after = error.retry_after if isinstance(error, VendorError) else None
-    return max(started_at + wait, ended_at + (retry_after or timedelta()))
+    at = max(started_at + wait, ended_at + (retry_after or timedelta()))
+    last = next_midnight(feed, ended_at) - lead_of(feed)
+    return min(at, last) if not retry_after and last >= ended_at + SOON else at
 
 
 def free_at(feed: Feed, now: datetime) -> datetime:
