@@ -87,14 +87,17 @@ def count_days(feed: Feed, figures: Sequence[Figure]) -> None:
 
     That is so where each day they named stands in this answer, with no less: a month to date would be more than a day.
     """
-    told = {(figure.product.id, figure.day): figure.items for figure in figures if figure.counts_day}
-    if not told or feed.counts == Feed.Counts.DAY:
+    months_told = {figure.month for figure in figures if figure.counts_day}
+    if not months_told or feed.counts == Feed.Counts.DAY:
         return
     rows = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api)
     closed = rows.filter(state=MonthlyUsage.State.CLOSED).values("month")
-    of_months = feed.snapshots.filter(month__in={months.first_of(day) for _, day in told}).exclude(month__in=closed)
+    of_months = feed.snapshots.filter(month__in=months_told).exclude(month__in=closed)
     taken = of_months.filter(product__kind=Product.Kind.USAGE, counts_day=False)
     days = list(taken.values_list("product", "month", "day", "items"))
+    if not days:
+        return
+    told = {(figure.product.id, figure.day): figure.items for figure in figures if figure.counts_day}
     others = {(product, month) for product, month, day, items in days if told.get((product, day), -1) < items}
     counted = {(product, month) for product, month, _, _ in days} - others
     for month in {month for _, month in counted}:

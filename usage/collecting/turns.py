@@ -32,8 +32,8 @@ PEAK = 10
 """By how much use may run ahead of the mean pace so far: a busy hour, a campaign."""
 
 DOUBT = 3
-"""A fall to more than this many times what can have been used since is no new count, and what grew by more is another
-one than before, unless that is less than half of it."""
+"""A fall to more than this many times what can have been used since is no new count. What grew by more, and by more
+than a tenth of itself, may be one."""
 
 LEAST_DOUBT = 10
 
