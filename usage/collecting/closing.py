@@ -15,6 +15,7 @@ from django.db.models import Min
 from usage.models import DIGITS, GOOD, PLACES, Certificate, Feed, MonthlyUsage, Operation, Poll, Snapshot
 
 from . import folding, months, recording
+from .claims import feeds_as_they_stand
 
 logger = logging.getLogger(__name__)
 
@@ -72,12 +73,8 @@ def close_months(now: datetime) -> int:
 def end_month(operation_id: int, api: str, month: date, now: datetime) -> bool:
     """Move a feed's month to closing, or to closed: says whether it was closed."""
     with transaction.atomic():
-        Operation.objects.select_for_update().get(pk=operation_id)  # first, as a poll does: settling writes to it
-        feed = (
-            Feed.objects.select_for_update(of=("self",))
-            .select_related("operation")
-            .get(operation=operation_id, api=api)
-        )
+        # Locked with its operation, as a poll does it: settling writes to both.
+        [feed] = feeds_as_they_stand("operation_id = %s AND api = %s", operation_id, api, is_locked=True)
         end = months.begins_at(months.next_month(month), feed.operation.zone)
         there = now + min(timedelta(seconds=feed.operation.clock_skew), timedelta())
         if there < end:
