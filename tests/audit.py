@@ -48,8 +48,10 @@ WATCH = """
         new PerformanceObserver((list) => list.getEntries().forEach(take)).observe({ type, buffered: true });
     watch("layout-shift", (shift) => (seen.moved += shift.hadRecentInput ? 0 : shift.value));
     watch("longtask", (task) => (seen.busy = Math.max(seen.busy, task.duration)));
-    const drawn = { subtree: true, attributeFilter: ["data-ready"] };
-    new MutationObserver(() => (seen.ready = performance.now())).observe(document, drawn);
+    const isInSight = ({ top, bottom }) => top < innerHeight && bottom > 0;
+    new MutationObserver((changes) => {
+        if (changes.some(({ target }) => isInSight(target.getBoundingClientRect()))) seen.ready = performance.now();
+    }).observe(document, { subtree: true, attributeFilter: ["data-ready"] });
 """
 SCROLL = """async () => {
     for (let y = 0; y < document.body.scrollHeight; y += 120) {

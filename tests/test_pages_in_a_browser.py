@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import sleep
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +18,9 @@ from django.db import connection
 from django.utils import timezone
 from playwright.sync_api import Page, Request, Response, sync_playwright
 
-from tests.audit import ARGUMENTS, CHROMIUM
+from tests.audit import ARGUMENTS, CHROMIUM, WATCH
 from tests.conftest import hear, make_operation, make_user
-from usage.models import MonthlyUsage, Operation
+from usage.models import MonthlyUsage, Operation, Product
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
 
@@ -330,3 +333,55 @@ def test_nothing_is_wider_than_the_window(page: Page, width: int) -> None:
     for path in ("/", "/operations/bogot/", "/operations/bogot/year/", day, "/products/", "/reports/", "/status/"):
         page.goto(path)
         assert (path, page.evaluate("document.documentElement.scrollWidth")) <= (path, width)
+
+
+@pytest.fixture
+def long_names(operations: list[Operation]) -> None:
+    """Of an operation and a product, with no place to break them at."""
+    name = "InteracciónTelefónicaSalientePredictivaConGrabaciónYTranscripciónAutomática"
+    Operation.objects.filter(pk=operations[0].pk).update(name=name)
+    Product.objects.filter(description="Email").update(name=name)
+
+
+@pytest.mark.parametrize(("width", "boxes"), [(360, "html, .card"), (1440, "html, .card, .card .scroll")])
+def test_a_long_name_pushes_no_figure_out_of_its_card(long_names: None, page: Page, width: int, boxes: str) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    product = page.get_by_role("link", name="Interacción").last.get_attribute("href")
+    for path in ("/", "/operations/bogot/", "/operations/bogot/year/", "/products/", product):
+        page.goto(path or "")
+        wider = "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).map(box => box.outerHTML)"
+        assert page.locator(boxes).evaluate_all(wider) == []
+
+
+@contextmanager
+def served_in_halves(document: bytes, cut: bytes) -> Iterator[str]:
+    """The address of a page whose bytes stop for a while at `cut`, as they may on their way."""
+
+    class Halves(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(document[: document.index(cut)])
+            sleep(0.5)
+            self.wfile.write(document[document.index(cut) :])
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Halves) as server, ThreadPoolExecutor(1) as thread:
+        thread.submit(server.serve_forever)
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+
+
+def test_nothing_moves_while_a_page_loads(page: Page, live_server: Any) -> None:
+    document = page.request.get("/operations/bogot/").body()
+    document = document.replace(b'href="/static/', f'href="{live_server.url}/static/'.encode())
+    page.add_init_script(WATCH)
+    with served_in_halves(document, cut=b"<summary>") as address:
+        page.goto(address)
+        page.wait_for_timeout(100)
+        assert page.evaluate("[seen.moved, document.querySelectorAll('.card').length > 0]") == [0, True]

@@ -36,7 +36,7 @@ from usage.presenting.products import api_totals, product_page
 View = Callable[..., HttpResponse]
 Choice = TypeVar("Choice", bound=StrEnum)
 
-FORM_TOKEN = re.compile(rb'(?<="csrfmiddlewaretoken" value=")[^"]+')
+FORM_TOKEN = re.compile(rb'"csrfmiddlewaretoken" value="[^"]+')
 
 NAMED_MONTHS = 12
 """How many of the months with figures a 404 names."""

@@ -267,15 +267,22 @@ function draw(canvas, chart) {
 }
 
 let charts, canvases;
+const drawSoon = (canvas) => setTimeout(draw, 0, canvas, charts[canvas.id]); // each in a task of its own: the page answers in between
 const near = new IntersectionObserver(
   (entries) => {
     for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
       near.unobserve(target);
-      setTimeout(draw, 0, target, charts[target.id]); // each in a task of its own: the page answers in between
+      drawSoon(target);
     }
   },
   { rootMargin: "50%" },
 );
+
+function isInSight(canvas) {
+  const { top, bottom } = canvas.getBoundingClientRect();
+  return top < innerHeight && bottom > 0;
+}
+
 const redraw = (of) => of.forEach((canvas) => draw(canvas, charts[canvas.id]));
 
 /** Watches the page's canvases, and forgets those of the figures before. */
@@ -285,7 +292,7 @@ function start() {
   drawn.clear();
   charts = JSON.parse(document.getElementById("charts")?.textContent ?? "{}");
   canvases = [...document.querySelectorAll("canvas")].filter((canvas) => canvas.id in charts);
-  for (const canvas of canvases) near.observe(canvas);
+  for (const canvas of canvases) isInSight(canvas) ? drawSoon(canvas) : near.observe(canvas); // which waits for a frame
 }
 
 start();

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import NamedTuple
 
 from usage.models import DailyUsage, Operation
@@ -17,7 +18,7 @@ from .feeds import Health
 from .figures import Line, ProductMonth, has_ended, last_complete_day, length_of, month_before, product_months
 from .insights import pace_of, usual_of
 from .overview import idle_of, main_of
-from .queries import feeds_of, usages_of, with_corrections
+from .queries import as_text, feeds_of, time_of, usages_of, with_corrections
 
 
 class Day(NamedTuple):
@@ -96,11 +97,17 @@ class Known(NamedTuple):
 
 
 def days_of(operation: Operation, month: date, products: Iterable[int | None]) -> dict[tuple[int, date], Known]:
-    """Asked for by its products too, so that the index leads to these rows alone."""
+    """Asked for by its products too, so that the index leads to these rows alone. The times come as text, which is
+    read once: the products of a feed share them.
+    """
     of_month = (month, month.replace(day=length_of(month)))
     rows = DailyUsage.objects.filter(operation=operation, product__in=set(products) - {None}, day__range=of_month)
-    found = rows.values_list("product_id", "day", *Known._fields)
-    return {(product, day): Known(*known) for product, day, *known in found}
+    figures = rows.values_list("product_id", "day", "items", "month_to_date", "is_restated", "is_reckoned")
+    heard = cache(time_of)
+    return {
+        (product, day): Known(items, to_date, heard(text), is_restated, is_reckoned)
+        for product, day, items, to_date, is_restated, is_reckoned, text in figures.annotate(text=as_text("as_of"))
+    }
 
 
 def card_days(row: ProductMonth, known: dict[tuple[int, date], Known]) -> list[Day]:

@@ -6,13 +6,10 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from typing import NamedTuple
-
-from django.db.models import TextField
-from django.db.models.functions import Cast
 
 from usage.models import Feed, Operation, OperationQuerySet, Product
 from usage.wolkvox.catalogue import APIS
@@ -21,7 +18,7 @@ from . import feeds, insights
 from .feeds import Health
 from .figures import ORDER, Line, first_known, has_ended, last_complete_day, length_of, month_before
 from .insights import Look, Usual, pace_of, usual_of
-from .queries import feeds_of, usages_of
+from .queries import as_text, feeds_of, time_of, usages_of
 
 
 @dataclass(frozen=True)
@@ -119,19 +116,18 @@ def listed_of(
 ) -> tuple[Mapping[int, list[Listed]], Befores]:
     """By operation, in the order of their products, with the month before.
 
-    The polls' times come as text: thousands of rows share a few. The lists stay text too: whoever reads one keeps what
-    it came to.
+    The lists stay text: whoever reads one keeps what it came to.
     """
     in_order = sorted(Product.objects.all(), key=lambda product: (ORDER[product.api], product.name, product.id))
     products = {product.id: product for product in in_order}
     place = {product.id: number for number, product in enumerate(in_order)}
-    texts = [Cast(name, TextField()) for name in ("as_of", "items_by_day", "reckoned_days")]
+    texts = map(as_text, ("as_of", "items_by_day", "reckoned_days"))
     months = month, month_before(month)
     rows = usages_of(months, operations).values_list("operation_id", "product_id", "month", "items", *texts)
 
     @cache
     def heard(operation: int, text: str) -> tuple[datetime, int]:
-        as_of = datetime.fromisoformat(text).replace(tzinfo=UTC)  # as both databases keep it
+        as_of = time_of(text)
         return as_of, last_complete_day(month, as_of, found[operation], now)
 
     listed, before, length = defaultdict(list), {}, length_of(months[1])
