@@ -204,9 +204,27 @@ def test_licences_are_used_as_long_as_one_product_is() -> None:
 def test_nothing_is_unused_where_yesterday_is_not_known() -> None:
     known = ["0"] * 21
     for by_day in (known, [*known, None, "0"]):
-        assert insights.days_unused(dumps(by_day), ENOUGH) == 0
-    assert insights.days_unused(dumps([*known, "0"]), ENOUGH) == ENOUGH
-    assert insights.days_unused(dumps([*known, "0", "5"]), ENOUGH) == ENOUGH
+        assert insights.days_unused(dumps(by_day), "[]", ENOUGH) == 0
+    assert insights.days_unused(dumps([*known, "0"]), "[]", ENOUGH) == ENOUGH
+    assert insights.days_unused(dumps([*known, "0", "5"]), "[]", ENOUGH) == ENOUGH
+
+
+@pytest.mark.parametrize(
+    ("use", "reckoned", "days"),
+    [
+        ({}, range(1, 24), ENOUGH),  # a gap in which the month to date didn't move
+        ({5: "1"}, range(1, 24), 0),  # the one item may have been of any day
+        ({23: "1"}, range(1, 24), 0),  # as on the first day of an operation
+        ({5: "1"}, range(3, 11), 12),
+        ({5: "1"}, [3, 4, 5, 9, 10], ENOUGH - 5),
+        ({11: "1"}, [3, 4, 5, 9, 10], ENOUGH - 11),
+    ],
+)
+def test_no_reckoned_day_is_unused_where_something_came(
+    use: dict[int, str], reckoned: Sequence[int], days: int
+) -> None:
+    by_day = [use.get(day, "0") for day in range(1, 24)]
+    assert insights.days_unused(dumps(by_day), dumps(list(reckoned)), ENOUGH) == days
 
 
 def test_no_licences_are_not_unused() -> None:

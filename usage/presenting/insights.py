@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
-from itertools import cycle
+from itertools import chain, cycle, groupby
 from json import loads
 from typing import NamedTuple, TypeVar
 
@@ -200,19 +200,30 @@ def unused(held: Mapping[int, Sequence[Line]], yesterday: int) -> list[Look]:
     """The licences under which nothing was used lately. Weights are licences."""
     found = []
     for group in held.values():
-        days = min(days_unused(line.items_by_day, yesterday) for line in group)
+        days = min(days_unused(line.items_by_day, line.reckoned_days, yesterday) for line in group)
         if days >= UNUSED_DAYS:
             found.append(Look(Kind.UNUSED, group[0], days, float(group[0].licences or 0)))
     return found
 
 
 @lru_cache(maxsize=KEPT)
-def days_unused(items_by_day: str, yesterday: int) -> int:
+def days_unused(items_by_day: str, reckoned_days: str, yesterday: int) -> int:
     """How many days without use end with yesterday; 0 where yesterday is not known."""
     by_day, days = loads(items_by_day), 0
-    while days < yesterday <= len(by_day) and (items := by_day[yesterday - days - 1]) is not None and not float(items):
+    unsure = days_of_use(by_day, loads(reckoned_days))
+    while days < yesterday <= len(by_day) and (day := yesterday - days) not in unsure:
+        if (items := by_day[day - 1]) is None or float(items):
+            break
         days += 1
     return days
+
+
+def days_of_use(by_day: Days, reckoned_days: Sequence[int]) -> set[int]:
+    """Those of stretches of reckoned days in which something was used: on which of them it was, nobody knows."""
+    numbered = groupby(enumerate(reckoned_days), key=lambda pair: pair[1] - pair[0])
+    stretches = [[day for _place, day in stretch] for _start, stretch in numbered]
+    used = [stretch for stretch in stretches if any(float(by_day[day - 1] or 0) for day in stretch)]
+    return set(chain.from_iterable(used))
 
 
 def use_per_licence(held: Mapping[int, Sequence[Line]]) -> list[Look]:
