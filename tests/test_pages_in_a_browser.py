@@ -149,6 +149,16 @@ def test_charts_follow_a_change_to_dark(page: Page, complaints: list[str]) -> No
     assert complaints == []
 
 
+def test_lines_differ_in_more_than_their_colour(page: Page) -> None:
+    product = page.get_by_role("link", name="Email").first.get_attribute("href") or ""
+    for path in ("/operations/bogot/", product):
+        page.goto(path)
+        page.wait_for_function("() => 'ready' in document.querySelector('canvas').dataset")
+        marks = "canvas => Chart.getChart(canvas).data.datasets.map((line) => line.pointStyle)"
+        one, other = page.locator("canvas").first.evaluate(marks)
+        assert one != other
+
+
 def point(page: Page, canvas: str, index: int) -> tuple[float, float]:
     """Where a chart's first series has its figure of a day, in the window."""
     charts_drawn(page)

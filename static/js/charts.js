@@ -114,6 +114,21 @@ function line(series, colour, width, unfinished, card) {
   };
 }
 
+const MARKS = ["circle", "rect", "triangle", "rectRot", "cross", "crossRot", "triangle", "dash"]; // as in the stylesheet
+
+/** A line that only its colour would tell from the others ends in a mark, which stands beside its name too. */
+function marked(series, { of }) {
+  const its = line(series, of(`p${series.slot}`), 2, series.unfinished ?? null, of("card"));
+  const end = series.data.findLastIndex((value) => value !== null);
+  return {
+    ...its,
+    pointStyle: MARKS[series.slot - 1],
+    pointRotation: series.slot === 7 ? 180 : 0,
+    pointRadius: (point) => (point.dataIndex === end ? 5 : its.pointRadius(point)),
+    pointHoverRadius: 5,
+  };
+}
+
 const looks = {
   items: (series, chart, { product }) => ({
     backgroundColor: ({ dataIndex: index }) => product + alpha(isReckoned(series, index), isUnfinished(chart, index)),
@@ -133,8 +148,8 @@ const looks = {
   }),
   total: (series, chart, { product, of }) => ({ ...line(series, product, 2.5, chart.unfinished, of("card")), order: 1 }),
   before: (series, chart, { of }) => ({ ...line(series, of("soft"), 1.25, null, of("card")), order: 2 }),
-  operation: (series, chart, { of }) => line(series, of(`p${series.slot}`), 2, series.unfinished, of("card")),
-  gauge: (series, chart, { of }) => ({ ...line(series, of(`p${series.slot}`), 2, null, of("card")), stepped: "middle" }),
+  operation: (series, chart, palette) => marked(series, palette),
+  gauge: (series, chart, palette) => ({ ...marked(series, palette), stepped: "middle" }),
 };
 
 const STEPS = 4;
