@@ -3,13 +3,13 @@
 const EVERY = 60_000;
 const line = document.getElementById("fresh");
 const main = document.getElementById("main");
-const time = new Intl.DateTimeFormat(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const clock = (at) => new Date(at).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 let checkedAt = Date.now();
 let shown; // the tag of what is shown
 
 /** One of the sentences that the line holds. */
 function say(sentence) {
-  const text = line.dataset[sentence].replace("{time}", time.format(checkedAt));
+  const text = line.dataset[sentence].replace("{time}", clock(checkedAt));
   line.classList.toggle("warn", sentence !== "checked");
   if (line.textContent !== text) line.textContent = text;
 }
@@ -51,6 +51,6 @@ async function check() {
 
 const checkIfDue = () => document.visibilityState === "visible" && Date.now() - checkedAt >= EVERY && check();
 
-say("checked");
+setTimeout(say, 0, "checked"); // once the charts in sight are drawn
 setInterval(() => document.visibilityState === "visible" && check(), EVERY);
 document.addEventListener("visibilitychange", checkIfDue);

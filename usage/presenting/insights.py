@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
-from itertools import chain, cycle, groupby
+from itertools import cycle, groupby
 from json import loads
 from typing import NamedTuple, TypeVar
 
@@ -220,10 +220,10 @@ def days_unused(items_by_day: str, reckoned_days: str, yesterday: int) -> int:
 
 def days_of_use(by_day: Days, reckoned_days: Sequence[int]) -> set[int]:
     """Those of stretches of reckoned days in which something was used: on which of them it was, nobody knows."""
+    of_use = {day for day, items in enumerate(by_day, start=1) if float(items or 0)}
     numbered = groupby(enumerate(reckoned_days), key=lambda pair: pair[1] - pair[0])
-    stretches = [[day for _place, day in stretch] for _start, stretch in numbered]
-    used = [stretch for stretch in stretches if any(float(by_day[day - 1] or 0) for day in stretch)]
-    return set(chain.from_iterable(used))
+    stretches = ({day for _place, day in stretch} for _start, stretch in numbered)
+    return set().union(*(stretch for stretch in stretches if stretch & of_use))
 
 
 def use_per_licence(held: Mapping[int, Sequence[Line]]) -> list[Look]:

@@ -90,5 +90,6 @@ def as_text(column: str) -> Cast:
 
 
 def time_of(text: str) -> datetime:
-    """A time that came as text: both databases keep it in UTC."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    """A time that came as text: SQLite, which keeps it in UTC, doesn't say so."""
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
