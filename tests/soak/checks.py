@@ -65,7 +65,9 @@ class Truth:
             if (operation, at) in troubles:
                 self.calls["all"] += 1
                 self.calls["faulty"] += 1
-                if poll.outcome != troubles[operation, at]:
+                if poll.outcome == "timed_out" != troubles[operation, at]:
+                    self.calls["late, for the machine was busy"] += 1
+                elif poll.outcome != troubles[operation, at]:
                     self.findings.append(
                         f"{self.accounts[operation].name}: {poll.outcome}, not {troubles[operation, at]}"
                     )
