@@ -310,7 +310,8 @@ function start() {
   for (const canvas of canvases) isInSight(canvas) ? drawSoon(canvas) : near.observe(canvas); // which waits for a frame
 }
 
-start();
+// This may run before Chart.js, which comes once the page is parsed: what takes long here fits in while that is waited for.
+window.Chart ? start() : document.addEventListener("DOMContentLoaded", start);
 document.addEventListener("renewed", start);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw([...drawn.keys()]));
 addEventListener("beforeprint", () => {
