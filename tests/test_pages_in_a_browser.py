@@ -5,10 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from time import sleep
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +17,7 @@ from playwright.sync_api import Page, Request, Response, sync_playwright
 
 from tests.audit import ARGUMENTS, CHROMIUM, WATCH
 from tests.conftest import hear, make_operation, make_user
+from tests.wolkvox.conftest import VendorFactory, start
 from usage.models import MonthlyUsage, Operation, Product
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
@@ -363,35 +361,13 @@ def test_a_long_name_pushes_no_figure_out_of_its_card(long_names: None, page: Pa
         assert page.locator(boxes).evaluate_all(wider) == []
 
 
-@contextmanager
-def served_in_halves(document: bytes, cut: bytes) -> Iterator[str]:
-    """The address of a page whose bytes stop for a while at `cut`, as they may on their way."""
-
-    class Halves(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.end_headers()
-            self.wfile.write(document[: document.index(cut)])
-            sleep(0.5)
-            self.wfile.write(document[document.index(cut) :])
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Halves) as server, ThreadPoolExecutor(1) as thread:
-        thread.submit(server.serve_forever)
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-
-
-def test_nothing_moves_while_a_page_loads(page: Page, live_server: Any) -> None:
+def test_nothing_moves_while_a_page_loads(vendor: VendorFactory, page: Page, live_server: Any) -> None:
+    """Its bytes stop for a while in the middle of its month, as they may on their way."""
     document = page.request.get("/operations/bogot/").body()
     document = document.replace(b'href="/static/', f'href="{live_server.url}/static/'.encode())
+    head, cut = start("Content-Type: text/html; charset=utf-8", "Connection: close"), document.index(b"<summary>")
+    server = vendor(lambda: [head + document[:cut], 0.5, document[cut:]])
     page.add_init_script(WATCH)
-    with served_in_halves(document, cut=b"<summary>") as address:
-        page.goto(address)
-        page.wait_for_timeout(100)
-        assert page.evaluate("[seen.moved, document.querySelectorAll('.card').length > 0]") == [0, True]
+    page.goto(server.url)
+    page.wait_for_timeout(100)
+    assert page.evaluate("[seen.moved, document.querySelectorAll('.card').length > 0]") == [0, True]

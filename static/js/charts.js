@@ -114,16 +114,18 @@ function line(series, colour, width, unfinished, card) {
   };
 }
 
-const MARKS = ["circle", "rect", "triangle", "rectRot", "cross", "crossRot", "triangle", "dash"]; // as in the stylesheet
+/** A point's style and how it is turned, by slot, as the stylesheet has them. */
+const MARKS = [["circle"], ["rect"], ["triangle"], ["rectRot"], ["cross"], ["crossRot"], ["triangle", 180], ["dash"]];
 
 /** A line that only its colour would tell from the others ends in a mark, which stands beside its name too. */
 function marked(series, { of }) {
   const its = line(series, of(`p${series.slot}`), 2, series.unfinished ?? null, of("card"));
   const end = series.data.findLastIndex((value) => value !== null);
+  const [pointStyle, pointRotation = 0] = MARKS[series.slot - 1];
   return {
     ...its,
-    pointStyle: MARKS[series.slot - 1],
-    pointRotation: series.slot === 7 ? 180 : 0,
+    pointStyle,
+    pointRotation,
     pointRadius: (point) => (point.dataIndex === end ? 5 : its.pointRadius(point)),
     pointHoverRadius: 5,
   };
@@ -148,8 +150,8 @@ const looks = {
   }),
   total: (series, chart, { product, of }) => ({ ...line(series, product, 2.5, chart.unfinished, of("card")), order: 1 }),
   before: (series, chart, { of }) => ({ ...line(series, of("soft"), 1.25, null, of("card")), order: 2 }),
-  operation: (series, chart, palette) => marked(series, palette),
-  gauge: (series, chart, palette) => ({ ...marked(series, palette), stepped: "middle" }),
+  operation: (series, _, palette) => marked(series, palette),
+  gauge: (series, _, palette) => ({ ...marked(series, palette), stepped: "middle" }),
 };
 
 const STEPS = 4;

@@ -12,10 +12,10 @@ import pytest
 import requests
 
 from tests.installation import Installation, Valkey
-from tests.wolkvox.conftest import certificate, tls, vendor
+from tests.wolkvox.conftest import certificate, tls
 from usage.wolkvox.simulator import Simulator, SimulatorServer, serve, token_of
 
-__all__ = ["certificate", "tls", "vendor"]  # a vendor that says byte for byte what a test scripts
+__all__ = ["certificate", "tls"]  # what a vendor over TLS has
 
 TOKEN = token_of("Bogotá")
 PASSWORD = "a long enough password"

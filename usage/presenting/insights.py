@@ -210,7 +210,7 @@ def unused(held: Mapping[int, Sequence[Line]], yesterday: int) -> list[Look]:
 def days_unused(items_by_day: str, reckoned_days: str, yesterday: int) -> int:
     """How many days without use end with yesterday; 0 where yesterday is not known."""
     by_day, days = loads(items_by_day), 0
-    unsure = days_of_use(by_day, loads(reckoned_days))
+    unsure = unsure_days(by_day, loads(reckoned_days))
     while days < yesterday <= len(by_day) and (day := yesterday - days) not in unsure:
         if (items := by_day[day - 1]) is None or float(items):
             break
@@ -218,7 +218,7 @@ def days_unused(items_by_day: str, reckoned_days: str, yesterday: int) -> int:
     return days
 
 
-def days_of_use(by_day: Days, reckoned_days: Sequence[int]) -> set[int]:
+def unsure_days(by_day: Days, reckoned_days: Sequence[int]) -> set[int]:
     """Those of stretches of reckoned days in which something was used: on which of them it was, nobody knows."""
     of_use = {day for day, items in enumerate(by_day, start=1) if float(items or 0)}
     numbered = groupby(enumerate(reckoned_days), key=lambda pair: pair[1] - pair[0])

@@ -91,9 +91,9 @@ class Known(NamedTuple):
 
     items: Decimal | None
     month_to_date: Decimal | None
-    as_of: datetime
     is_restated: bool
     is_reckoned: bool
+    as_of: datetime
 
 
 def days_of(operation: Operation, month: date, products: Iterable[int | None]) -> dict[tuple[int, date], Known]:
@@ -102,12 +102,9 @@ def days_of(operation: Operation, month: date, products: Iterable[int | None]) -
     """
     of_month = (month, month.replace(day=length_of(month)))
     rows = DailyUsage.objects.filter(operation=operation, product__in=set(products) - {None}, day__range=of_month)
-    figures = rows.values_list("product_id", "day", "items", "month_to_date", "is_restated", "is_reckoned")
-    heard = cache(time_of)
-    return {
-        (product, day): Known(items, to_date, heard(text), is_restated, is_reckoned)
-        for product, day, items, to_date, is_restated, is_reckoned, text in figures.annotate(text=as_text("as_of"))
-    }
+    *figures, as_of = Known._fields
+    found, heard = rows.values_list("product_id", "day", *figures, as_text(as_of)), cache(time_of)
+    return {(product, day): Known._make([*known, heard(text)]) for product, day, *known, text in found}
 
 
 def card_days(row: ProductMonth, known: dict[tuple[int, date], Known]) -> list[Day]:

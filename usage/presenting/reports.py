@@ -23,7 +23,7 @@ import io
 import json
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from enum import Enum, auto
 from functools import lru_cache
@@ -36,6 +36,7 @@ from django.db.models import QuerySet
 from usage.models import GAP_INTERVALS, Operation
 
 from .figures import midnight, month_after
+from .queries import time_of
 
 DIALECTS = ("", "excel-es")
 
@@ -389,7 +390,7 @@ def ratio(items: Decimal, licences: Decimal) -> str:
 @lru_cache(maxsize=4096)
 def local(stored: str, zone: str, is_spanish: bool) -> str:
     """A stored instant in the operation's zone. The products of one answer share it."""
-    instant = datetime.fromisoformat(stored).replace(tzinfo=UTC).astimezone(ZoneInfo(zone))
+    instant = time_of(stored).astimezone(ZoneInfo(zone))
     return f"{instant:%d/%m/%Y %H:%M:%S}" if is_spanish else instant.isoformat(timespec="seconds")
 
 
