@@ -84,15 +84,17 @@ else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     # Over a network that was gone, a connection is given up after 20 s: TCP would hold on to it for a quarter of an
-    # hour, trying again every minute or two only. What the URL says wins.
-    patience = {
+    # hour, trying again every minute or two only. Parameters are bound by the server, as prepared statements need it
+    # (usage/connections.py). What the URL says wins.
+    options = {
         "connect_timeout": 10,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 2,
         "tcp_user_timeout": 20_000,  # milliseconds
+        "server_side_binding": True,
     }
-    DATABASES["default"]["OPTIONS"] = {**patience, **DATABASES["default"].get("OPTIONS", {})}  # type: ignore[dict-item]
+    DATABASES["default"]["OPTIONS"] = {**options, **DATABASES["default"].get("OPTIONS", {})}  # type: ignore[dict-item]
 
 # Tasks
 

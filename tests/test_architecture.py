@@ -12,6 +12,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "usage/tokens.py": set(),
     "usage/models.py": {"usage.tokens", "usage.wolkvox.catalogue"},
     "usage/disk.py": set(),
+    "usage/connections.py": set(),
     "usage/collecting": {"usage.collecting", "usage.disk", "usage.models", "usage.tokens", "usage.wolkvox"},
     "usage/presenting": {
         "usage.presenting",

@@ -7,4 +7,4 @@ class UsageConfig(AppConfig):
     verbose_name = _("Operations and usage")
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  registers them
+        from . import checks, connections  # noqa: F401  registers what they hold
