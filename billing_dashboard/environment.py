@@ -133,6 +133,14 @@ class Environment:
             stop(f"{name} can't be read; it takes http(s)://host, where {{server}} is the operation's server.")
         return url.rstrip("/")
 
+    def proxy(self, name: str) -> str:
+        """The address of an HTTP proxy, or nothing: which one is used is never taken from HTTP_PROXY and its like."""
+        url = self.text(name)
+        parts = split(url)
+        if url and (parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or " " in url):
+            stop(f"{name} can't be read; it takes http://host:3128 or http://user:password@host:3128.")
+        return url
+
     def mail(self, name: str) -> dict[str, object]:
         try:
             return dict(environ.Env.email_url_config(self.text(name, "consolemail://")))

@@ -258,7 +258,8 @@ def choose_places(environment: MutableMapping[str, str], data: Path, vendor_port
     }
     if vendor_port:
         hosts = {"ALLOWED_HOSTS": f"localhost,{LOOPBACK}", "CSRF_TRUSTED_ORIGINS": ""}
-        environment.update(places, **hosts, WOLKVOX_URL=f"http://{LOOPBACK}:{vendor_port}", NOTICE=DEMO)
+        vendor = {"WOLKVOX_URL": f"http://{LOOPBACK}:{vendor_port}", "WOLKVOX_PROXY": ""}
+        environment.update(places, **hosts, **vendor, NOTICE=DEMO)
     else:
         environment.update({name: place for name, place in places.items() if not environment.get(name)})
     has_own_broker = environment["REDIS_URL"] == places["REDIS_URL"]

@@ -18,6 +18,7 @@ CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 
 TOKEN_ENCRYPTION_KEYS = env.fernet_keys("TOKEN_ENCRYPTION_KEYS")
 WOLKVOX_URL = env.vendor("WOLKVOX_URL", "https://wv{server}.wolkvox.com")
+WOLKVOX_PROXY = env.proxy("WOLKVOX_PROXY")
 
 INSTALLED_APPS = [
     "usage",

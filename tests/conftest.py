@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import translation
 
 from billing_dashboard.celery import app
-from tests.wolkvox.conftest import vendor  # noqa: F401  every test may have one
+from tests.wolkvox.conftest import proxy, vendor  # noqa: F401  every test may have one
 from usage.collecting import operations, recording
 from usage.models import Feed, Operation, Poll
 from usage.wolkvox import answers

@@ -8,6 +8,7 @@ os.environ["SECRET_KEY"] = "for the tests alone"
 os.environ["TOKEN_ENCRYPTION_KEYS"] = Fernet.generate_key().decode()
 os.environ["ALLOWED_HOSTS"] = "localhost,127.0.0.1,testserver"
 os.environ["LANGUAGE_CODE"] = "en"
+os.environ["WOLKVOX_PROXY"] = ""
 os.environ.setdefault("WOLKVOX_URL", "http://127.0.0.1:9")  # nobody listens there
 
 from billing_dashboard.settings import *  # noqa: F403

@@ -10,6 +10,7 @@ import pytest
 from django.test import override_settings
 
 from tests.collecting.conftest import NOON, Clock, due_at, feed_of, give_token, provoking
+from tests.wolkvox.conftest import Proxy
 from usage.collecting import operations, pacing, polling
 from usage.collecting.claims import Claim, ClaimLost, TokenInUse
 from usage.collecting.pacing import AT_A_TICK
@@ -27,6 +28,7 @@ from usage.models import (
     Snapshot,
 )
 from usage.wolkvox.client import BillingClient, Reply
+from usage.wolkvox.errors import NotReached
 from usage.wolkvox.hand import Hand
 from usage.wolkvox.simulator import Simulator
 
@@ -269,6 +271,18 @@ def test_a_vendor_that_is_not_there_is_tried_again_soon(operation: Operation, cl
     poll = polling.poll_operation(operation.pk, client=BillingClient("http://127.0.0.1:9"), clock=clock)[0]
     assert poll.outcome == "not_reached"
     assert feed_of(operation).next_due_at == NOON + AT_A_TICK
+
+
+@pytest.mark.parametrize("is_configured", [True, False])
+def test_calls_go_through_the_proxy_that_is_configured_alone(
+    settings: Any, proxy: Callable[..., Proxy], monkeypatch: pytest.MonkeyPatch, is_configured: bool
+) -> None:
+    theirs, ours = proxy("403 Forbidden"), proxy("403 Forbidden")
+    monkeypatch.setenv("HTTPS_PROXY", theirs.url)
+    settings.WOLKVOX_URL, settings.WOLKVOX_PROXY = "https://127.0.0.1:9", ours.url if is_configured else ""
+    with pytest.raises(NotReached):
+        polling.vendor().fetch("interactions", server="0012", token="0123" * 13)
+    assert (len(ours.asked), theirs.asked) == (is_configured, [])
 
 
 def test_a_token_that_no_key_opens_is_said_and_never_sent_and_polled_again_when_its_key_is_back(

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ipaddress
+import select
 import socket
 import ssl
 import threading
@@ -99,9 +100,62 @@ class ScriptedServer:
 def _request(connection: socket.socket) -> bytes:
     """A request's head; of what is no GET (a TLS handshake), only what came first."""
     received = connection.recv(65536)
-    while received.startswith(b"GET ") and b"\r\n\r\n" not in received:
+    while received.startswith((b"GET ", b"CONNECT ")) and b"\r\n\r\n" not in received:
         received += connection.recv(65536)
     return received
+
+
+class Proxy:
+    """An HTTP proxy that answers CONNECT with `status` and, where that is 200, lets all pass to and fro.
+
+    `asked` holds the requests that it got, `passed` what it let pass to the vendor.
+    """
+
+    def __init__(self, status: str = "200 Connection established") -> None:
+        self.asked: list[bytes] = []
+        self.passed = b""
+        self._status = status
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://me:hunter2@127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):  # the listener was shut down
+            client, _ = self._listener.accept()
+            with client:
+                self.asked.append(_request(client))
+                client.sendall(f"HTTP/1.1 {self._status}\r\n\r\n".encode())
+                if self._status.startswith("200"):
+                    host, port = self.asked[0].split()[1].decode().split(":")
+                    with socket.create_connection((host, int(port))) as vendor:
+                        self._pass(client, vendor)
+
+    def _pass(self, client: socket.socket, vendor: socket.socket) -> None:
+        while True:
+            for sock in select.select([client, vendor], [], [])[0]:
+                if not (piece := sock.recv(65536)):
+                    return
+                (client if sock is vendor else vendor).sendall(piece)
+                self.passed += piece if sock is client else b""
+
+    def stop(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+
+@pytest.fixture
+def proxy() -> Iterator[Callable[..., Proxy]]:
+    with ExitStack() as stack:
+
+        def start_one(status: str = "200 Connection established") -> Proxy:
+            made = Proxy(status)
+            stack.callback(made.stop)
+            return made
+
+        yield start_one
 
 
 @contextmanager

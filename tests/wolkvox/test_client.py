@@ -5,6 +5,8 @@ import socket
 import ssl
 import time
 import traceback
+from base64 import b64encode
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wolkvox.conftest import GOOD, Script, VendorFactory, response, start
+from tests.wolkvox.conftest import GOOD, Proxy, Script, VendorFactory, response, start
 from usage.wolkvox.client import BillingClient, Reply
 from usage.wolkvox.deadline import Deadline, WatchedHTTPConnection, trust
 from usage.wolkvox.errors import (
@@ -105,6 +107,80 @@ def test_proxies_and_passwords_from_the_environment_are_not_used(
     fetch(server.url)
     assert proxy.requests == []
     assert b"authorization" not in server.requests[0].lower()
+
+
+# Through a proxy
+
+
+ProxyFactory = Callable[..., Proxy]
+
+
+def test_a_configured_proxy_opens_a_tunnel_and_sees_nothing_of_the_call(
+    vendor: VendorFactory, proxy: ProxyFactory, tls: ssl.SSLContext, certificate: Path
+) -> None:
+    server, through = vendor(tls=tls), proxy()
+
+    def fetch() -> Reply:
+        trust().load_verify_locations(certificate)
+        return BillingClient(server.url, proxy=through.url).fetch("interactions", server="0012", token=TOKEN)
+
+    with ThreadPoolExecutor(1) as thread:  # whose trust ends with it
+        assert thread.submit(fetch).result().body == GOOD
+    asked = through.asked[0].decode()
+    assert asked.startswith(f"CONNECT 127.0.0.1:{server.port} HTTP/1.")
+    assert f"Proxy-Authorization: Basic {b64encode(b'me:hunter2').decode()}\r\n" in asked
+    assert TOKEN not in asked
+    assert TOKEN.encode() not in through.passed
+    assert b"proxy-authorization" not in server.requests[0].lower()
+
+
+def through(proxy: str, url: str = "https://127.0.0.1:9", deadline: float = 10.0) -> VendorError:
+    with pytest.raises(VendorError) as caught:
+        BillingClient(url, proxy=proxy, deadline=deadline).fetch("interactions", server="0012", token=TOKEN)
+    error = caught.value
+    assert "hunter2" not in "".join(traceback.format_exception(error))
+    return error
+
+
+@pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "403 Forbidden", "502 Bad Gateway", "what?"])
+def test_a_proxy_that_refuses_is_not_taken_for_the_vendor(proxy: ProxyFactory, status: str) -> None:
+    """Nothing has reached the vendor, so the token is free at once."""
+    error = through(proxy(status).url)
+    assert type(error) is NotReached
+    assert (error.message, error.is_under_way) == ("The proxy was not reached, or it refused the call.", False)
+
+
+def test_a_proxy_that_is_not_there_is_said() -> None:
+    error = through("http://me:hunter2@127.0.0.1:9")
+    assert (type(error), error.message) == (NotReached, "The proxy was not reached, or it refused the call.")
+
+
+def test_a_proxy_that_keeps_silent_has_the_time_that_a_connection_has() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        error = through(f"http://me:hunter2@127.0.0.1:{mute.getsockname()[1]}", deadline=0.5)
+    assert (type(error), error.is_under_way) == (TimedOut, False)
+
+
+def test_a_vendor_that_keeps_silent_behind_a_proxy_is_under_way(
+    vendor: VendorFactory, proxy: ProxyFactory, tls: ssl.SSLContext, certificate: Path
+) -> None:
+    server, between = vendor(_silence, tls=tls), proxy()
+
+    def fetch() -> VendorError:
+        trust().load_verify_locations(certificate)
+        return through(between.url, server.url, deadline=2)
+
+    with ThreadPoolExecutor(1) as thread:
+        error = thread.submit(fetch).result()
+    assert (type(error), error.is_under_way) == (TimedOut, True)
+
+
+def test_a_certificate_is_verified_behind_a_proxy_too(
+    vendor: VendorFactory, proxy: ProxyFactory, tls: ssl.SSLContext
+) -> None:
+    server = vendor(tls=tls)
+    assert type(through(proxy().url, server.url)) is TlsFailed
+    assert server.requests == []
 
 
 # What is never sent

@@ -404,8 +404,8 @@ def are_polls_late(now: datetime) -> bool:
 
 
 def vendor() -> BillingClient:
-    """A client for the vendor that the settings name."""
-    return client_of(settings.WOLKVOX_URL)
+    """A client for the vendor that the settings name, through the proxy that they name."""
+    return client_of(settings.WOLKVOX_URL, proxy=settings.WOLKVOX_PROXY)
 
 
 client_of = cache(BillingClient)

@@ -5,7 +5,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -40,11 +40,14 @@ _SERVER = re.compile(r"[0-9]{4}")
 _TOKEN = re.compile(r"[!-~]+")
 _URL = re.compile(r"https?://[^\s@?#]+")
 _JSON_TYPE = re.compile(r"(application|text)/([\w.-]+\+)?json", re.IGNORECASE)
+_NO_PROXY = "The proxy was not reached, or it refused the call."
 _UNREACHED: dict[type[Exception], str] = {
+    requests.exceptions.ProxyError: _NO_PROXY,
     socket.gaierror: "The server's name was not found.",
     UnicodeError: "The server's name can't be one.",
     ConnectionRefusedError: "The connection was refused.",
     ConnectionError: "The connection was broken off before an answer came.",
+    http.client.HTTPException: _NO_PROXY,  # what came before the request had left
 }
 _NO_WAY = "There is no way to the server."
 # All that requests and urllib3 let out: their own errors, and those of the layers under them.
@@ -71,6 +74,7 @@ class Reply:
 class BillingClient:
     """Calls the billing API at `url`, in which `{server}` stands for the operation's server number.
 
+    With `proxy`, as http://user:password@host:port, an https:// vendor is called through a tunnel that this one opens.
     `deadline` is in seconds and counts for the whole call, by a monotonic clock. `max_bytes` caps an answer.
     """
 
@@ -78,6 +82,7 @@ class BillingClient:
         self,
         url: str = "https://wv{server}.wolkvox.com",
         *,
+        proxy: str = "",
         deadline: float = 60.0,
         max_bytes: int = 16 * 2**20,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -86,6 +91,7 @@ class BillingClient:
         if not _is_callable(url):
             raise ValueError("The vendor's URL must be http:// or https:// with a host.")
         self._url = url.rstrip("/")
+        self._proxies = {"all": proxy} if proxy else {}
         self._deadline = deadline
         self._max_bytes = max_bytes
         self._now = now
@@ -96,7 +102,7 @@ class BillingClient:
     def fetch(
         self, api: str, *, server: str, token: str, began: float | None = None, hand: Hand | None = None
     ) -> Reply:
-        """Calls a billing API once: follows no redirect, uses no proxy from the environment, and retries nothing.
+        """Calls a billing API once: follows no redirect, uses no proxy but its own, and retries nothing.
 
         The deadline counts from `began` on the monotonic clock, or from now. While `hand` has hold of a large answer,
         no other one of this process is read; without it, while this call lasts. Raises ValueError, before anything is
@@ -119,7 +125,7 @@ class BillingClient:
             Hand() as own_hand,
             Deadline(self._deadline, began=began) as deadline,
             closing(WatchedAdapter(deadline)) as adapter,
-            closing(_opened(adapter, request, deadline)) as response,
+            closing(_opened(adapter, request, deadline, self._proxies)) as response,
         ):
             body = self._accepted_body(response, deadline, token, hand or own_hand)
         return Reply(
@@ -187,14 +193,16 @@ def _check(server: str, token: str) -> None:
         raise ValueError("A token is one or more visible ASCII characters, without spaces.")
 
 
-def _opened(adapter: WatchedAdapter, request: requests.PreparedRequest, deadline: Deadline) -> requests.Response:
+def _opened(
+    adapter: WatchedAdapter, request: requests.PreparedRequest, deadline: Deadline, proxies: Mapping[str, str]
+) -> requests.Response:
     """The response, its headers read. Raised outside the handler, an error doesn't hold on to the request.
 
     Without a session of requests: it would follow redirects, or read their whole body when told not to, and look for
     proxies and passwords in the environment.
     """
     try:
-        return adapter.send(request, stream=True, timeout=deadline.seconds)
+        return adapter.send(request, stream=True, timeout=deadline.seconds, proxies=proxies)
     except _TROUBLE as trouble:
         error = _explained(trouble, deadline)
     raise error
@@ -211,7 +219,8 @@ def _explained(trouble: BaseException, deadline: Deadline) -> VendorError:
     if is_due_to(ssl.SSLError):
         return TlsFailed(_tls_reason(causes))
     is_malformed = is_due_to(http.client.HTTPException, urllib3.exceptions.InvalidHeader)
-    if is_malformed and not is_due_to(ConnectionError):  # http.client takes a silent close for a bad status
+    # http.client takes a silent close for a bad status.
+    if is_malformed and deadline.has_sent and not is_due_to(ConnectionError):
         return AnswerUnreadable("What came back is not HTTP.")
     reason = next((reason for kind, reason in _UNREACHED.items() if is_due_to(kind)), _NO_WAY)
     return NotReached(reason, is_under_way=deadline.has_sent)

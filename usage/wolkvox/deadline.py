@@ -199,10 +199,14 @@ class WatchedHTTPConnection(HTTPConnection):
             raise NewConnectionError(self, "not connected") from error
 
     def send(self, data: Any) -> None:
-        """http.client sends the request through here, its head and no body: in one piece."""
+        """http.client sends the request through here, its head and no body: in one piece.
+
+        Before that, it asks a proxy for a tunnel, of which the vendor hears nothing.
+        """
         if self.sock is None:
             self.connect()
-        self.deadline.sending()
+        if not data.startswith(b"CONNECT "):
+            self.deadline.sending()
         super().send(data)
 
 
