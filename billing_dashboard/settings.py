@@ -173,6 +173,7 @@ NOTICE = env.text("NOTICE")
 
 # What a browser is told
 
+DEFAULT_EXCEPTION_REPORTER_FILTER = "billing_dashboard.error_pages.Discreet"
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]

@@ -26,6 +26,8 @@ from usage.forms import OperationForm
 from usage.models import Feed, MonthlyUsage, Operation, Poll
 from usage.wolkvox.simulator import Simulator
 
+HIDDEN = "hunter2"
+
 pytestmark = pytest.mark.django_db
 
 # Adding
@@ -267,10 +269,11 @@ def test_a_token_that_no_key_opens_is_said_and_can_be_pasted_again(
 
 @pytest.mark.parametrize("is_debug", [True, False])
 @pytest.mark.parametrize("changes", [True, False])
-def test_a_token_is_in_no_error_page(
+def test_a_token_is_in_no_error_page_nor_is_a_password_of_an_address(
     admin: Client, operation: Operation, settings: Any, is_debug: bool, changes: bool
 ) -> None:
     settings.DEBUG, admin.raise_request_exception = is_debug, False
+    settings.WOLKVOX_PROXY, settings.CELERY_BROKER_URL = f"http://me:{HIDDEN}@proxy", f"redis://:{HIDDEN}@broker/0"
 
     def fail(run: Any, sql: str, *rest: Any) -> Any:
         assert not sql.startswith(("UPDATE", "INSERT")), "the disk is full"
@@ -282,6 +285,8 @@ def test_a_token_is_in_no_error_page(
         response = admin.post(where, sent)
     assert response.status_code == 500
     assert TOKEN.encode() not in response.content
+    assert HIDDEN.encode() not in response.content
+    assert (b"WOLKVOX_PROXY" in response.content) is is_debug
 
 
 def test_the_list_says_how_each_operation_is_and_costs_the_same_for_many(

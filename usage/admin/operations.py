@@ -23,7 +23,6 @@ from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
@@ -42,13 +41,6 @@ NEEDS_A_POLL = {"token", "server"}
 
 if TYPE_CHECKING:
     FeedFormSet = BaseInlineFormSet[Feed, Operation, Any]
-
-
-class Discreet(SafeExceptionReporterFilter):
-    """Leaves tokens out of error pages in development too."""
-
-    def is_active(self, request: HttpRequest | None) -> bool:
-        return True
 
 
 NOTHING = "-"
@@ -200,7 +192,6 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @method_decorator(sensitive_post_parameters("token"))
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        request.exception_reporter_filter = Discreet()
         return super().changeform_view(request, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Operation, form: OperationForm, change: bool) -> None:

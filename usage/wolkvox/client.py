@@ -40,14 +40,14 @@ _SERVER = re.compile(r"[0-9]{4}")
 _TOKEN = re.compile(r"[!-~]+")
 _URL = re.compile(r"https?://[^\s@?#]+")
 _JSON_TYPE = re.compile(r"(application|text)/([\w.-]+\+)?json", re.IGNORECASE)
-_NO_PROXY = "The proxy was not reached, or it refused the call."
+_PROXY_REFUSED = "The proxy was not reached, or it refused the call."
 _UNREACHED: dict[type[Exception], str] = {
-    requests.exceptions.ProxyError: _NO_PROXY,
+    requests.exceptions.ProxyError: _PROXY_REFUSED,
     socket.gaierror: "The server's name was not found.",
     UnicodeError: "The server's name can't be one.",
     ConnectionRefusedError: "The connection was refused.",
     ConnectionError: "The connection was broken off before an answer came.",
-    http.client.HTTPException: _NO_PROXY,  # what came before the request had left
+    http.client.HTTPException: _PROXY_REFUSED,  # what came before the request had left
 }
 _NO_WAY = "There is no way to the server."
 # All that requests and urllib3 let out: their own errors, and those of the layers under them.
