@@ -55,6 +55,12 @@ def test_the_month_before_can_be_chosen_though_nothing_is_known_of_it(client: Cl
     assert '<option value="2026-08" selected>August 2026</option>' in shown
 
 
+def test_what_the_first_month_was_held_against_is_no_reason_to_refuse_the_next(client: Client, path: str) -> None:
+    shown = text(client.get(f"{path}?month=2026-10&against=2026-08&align=weekday"))
+    assert '<option value="2026-09" selected>September 2026</option>' in shown
+    assert '<option value="weekday" selected>' in shown
+
+
 def test_a_comparison_in_spanish(client: Client, path: str) -> None:
     shown = text(client.get(f"{path}?align=weekday", headers={"accept-language": "es"}))
     assert "Octubre se desplaza para que coincidan los días de la semana: dom 1 nov queda junto a dom 4 oct." in shown

@@ -80,14 +80,16 @@ def test_a_day_of_which_nothing_is_known_says_why(
 
 
 def test_a_day_without_an_answer_says_from_when_until_when(client: Client, sign_in: SignIn, filled: Operation) -> None:
-    MonthlyUsage.objects.update(gaps=[[9 * 86_400 + 3_600, 10 * 86_400 + 90 * 60]])
+    MonthlyUsage.objects.update(gaps=[[9 * 86_400 - 3_600, 10 * 86_400 + 90 * 60]])
     DailyUsage.objects.filter(day__lt="2026-11-22").delete()
     MonthlyUsage.objects.update(to_date_by_day=["1"])
     sign_in("Managers")
     shown = text(client.get(path("2026-11-10")))
     assert "There was no good poll" in shown
-    assert "No answer from 01:00 to 11 Nov 00:00." in shown
-    assert "No answer from 00:00 to 01:30." in text(client.get(path("2026-11-11")))
+    assert "No answer from 00:00 to 11 Nov 00:00." in shown
+    in_part = text(client.get(path("2026-11-11")))
+    assert "The vendor answered, but told nothing of this product." in in_part
+    assert "No answer from 00:00 to 01:30." in in_part
 
 
 def test_what_came_after_a_closing_is_marked(client: Client, sign_in: SignIn, filled: Operation) -> None:

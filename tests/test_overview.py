@@ -83,7 +83,63 @@ def test_an_operations_page_says_what_the_overview_says_of_it(manager: Client) -
     assert "Email is 18% above October&#x27;s pace; its 40 licences stood unchanged." in text(manager.get("/"))
     said = answer_of(text(manager.get(cali.get_absolute_url())))
     assert said == "Email is 18% above October&#x27;s pace; its 40 licences stood unchanged."
+    fill(cali, SEPTEMBER, 900)
     assert '<section class="answer' not in text(manager.get(f"{cali.get_absolute_url()}?against=2026-09"))
+
+
+def test_licences_that_rose_and_fell_again_did_not_stand_unchanged(manager: Client) -> None:
+    cali = make("Cali", 1000, 1180)
+    MonthlyUsage.objects.filter(product__kind="licences").update(lowest=40, highest=90)
+    assert answer_of(text(manager.get("/"))).endswith("Cali Email is 18% above October&#x27;s pace.")
+    shown = text(manager.get(cali.get_absolute_url()))
+    assert answer_of(shown) == "Email is 18% above October&#x27;s pace."
+    assert "40 to 90 in the month" in shown
+    MonthlyUsage.objects.filter(product__kind="licences").update(highest=40)
+    assert "Unchanged in the month" in text(manager.get(cali.get_absolute_url()))
+
+
+def test_an_operation_of_which_nothing_is_polled_any_more_is_not_called_heard(manager: Client) -> None:
+    cali = make("Cali", 1000, 1010)
+    assert "The operation is heard" in answer_of(text(manager.get("/")))
+    cali.feeds.update(is_enabled=False)
+    shown = text(manager.get("/"))
+    assert answer_of(shown) == "The operation needs no look."
+    assert "Polling is switched off" in shown
+    assert "Polling is switched off" in text(manager.get(cali.get_absolute_url()))
+
+
+def test_a_search_leaves_the_months_as_they_are(manager: Client) -> None:
+    make("MONTH", 1000, 1010)
+    links = re.findall(r'href="([^"]*month=2026-1[01][^"]*)"', text(manager.get("/?q=MONTH")))
+    assert "?month=2026-10&amp;q=MONTH" in links
+
+
+def test_a_closed_month_shows_its_products_as_they_were(manager: Client) -> None:
+    cali = make("Cali", 1000)
+    email, gauge = Product.objects.get(name="Email"), Product.objects.get(kind="licences")
+    for product in (email, gauge):
+        MonthlyUsage.objects.filter(month=OCTOBER, product=product).update(
+            state="closed",
+            closed_at=NOW - timedelta(days=20),
+            closed_name=product.name,
+            closed_kind=product.kind,
+            closed_licensed_by=product.licensed_by,
+            closed_zone="America/Bogota",
+        )
+    paths = ["/?month=2026-10", f"{cali.get_absolute_url()}?month=2026-10", f"{cali.get_absolute_url()}year/"]
+    paths += ["/products/?month=2026-10", f"/products/{email.pk}/?month=2026-10"]
+    paths += [f"{cali.get_absolute_url()}products/{email.pk}/2026-10-07/"]
+
+    def seen() -> list[str]:
+        return [
+            re.sub(r"<(header|nav|form|script).*?</\1>", "", text(manager.get(path)), flags=re.DOTALL) for path in paths
+        ]
+
+    before = seen()
+    Product.objects.filter(pk=email.pk).update(name="Correo", kind="active count", licensed_by=None, is_counted=False)
+    assert seen() == before
+    Product.objects.filter(pk=gauge.pk).update(name="Licencias", is_counted=False)
+    assert seen() == before
 
 
 def test_the_answer_names_what_needs_a_look_with_its_sentence(manager: Client) -> None:
@@ -150,9 +206,7 @@ def test_a_month_that_is_over_is_told_as_one(manager: Client) -> None:
     assert "Email ended 12% above September&#x27;s pace." in shown
     assert answer_of(shown) == "The operation did not end far from its usual pace."
     fill(operation, SEPTEMBER, 2000)
-    assert answer_of(text(manager.get("/?month=2026-10"))).startswith(
-        "1 of 1 operations needs a look Cali Email ended 44%"
-    )
+    assert answer_of(text(manager.get("/?month=2026-10"))).startswith("The operation needs a look Cali Email ended 44%")
 
 
 def test_the_change_in_the_table_is_that_of_the_sentence(manager: Client) -> None:

@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from tests.audit import ARGUMENTS, CHROMIUM, WATCH
 from tests.conftest import hear, make_operation, make_user
 from tests.wolkvox.conftest import VendorFactory, start
 from usage.models import MonthlyUsage, Operation, Product
+from usage.presenting import words
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
 
@@ -74,7 +76,7 @@ def page(
     """The overview, reached by the log-in's form. While the browser runs, the database is left alone."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(base_url=live_server.url, locale="en-GB", color_scheme="light")
+        page = browser.new_context(base_url=live_server.url, locale="en-GB", color_scheme="light").new_page()
         page.on("console", lambda message: complaints.append(f"{page.url}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
         page.on("requestfailed", lambda request: complaints.extend(failures(request)))
@@ -255,6 +257,37 @@ def test_a_page_renews_itself_and_keeps_what_is_open(
     assert charts_drawn(page) == 5
     page.wait_for_function("() => Object.keys(Chart.instances).length === 5")
     assert complaints == []
+
+
+def test_a_page_renews_itself_though_another_tab_has_the_new_figures_already(
+    page: Page, operations: list[Operation]
+) -> None:
+    page.clock.install()
+    page.goto("/operations/bogot/")
+    page.wait_for_load_state("networkidle")
+    with ThreadPoolExecutor(1) as another_thread:  # the browser's has an event loop
+        another_thread.submit(hear_more, operations[0]).result()
+    other = page.context.new_page()
+    other.goto("/operations/bogot/")
+    other.get_by_text("54,321").first.wait_for()
+    page.clock.run_for(61_000)
+    page.get_by_text("54,321").first.wait_for()
+
+
+@pytest.fixture
+def talk(operations: list[Operation]) -> None:
+    hear(operations[0], "interactions", timezone.now(), ("Talk", "01:59:59"))
+
+
+def test_a_tooltip_says_a_duration_as_the_table_does(talk: None, page: Page) -> None:
+    page.goto("/operations/bogot/")
+    charts_drawn(page)
+    said = page.locator("[aria-label^='Talk, day by day']").evaluate("""canvas => [7199, 20, 0].map((seconds) =>
+        Chart.getChart(canvas).options.plugins.tooltip.callbacks.label(
+            { dataset: { label: "Talk" }, dataIndex: 0, parsed: { y: seconds / 3600 } }
+        )
+    )""")
+    assert said == [f"Talk: {words.duration(Decimal(seconds))}" for seconds in (7199, 20, 0)]
 
 
 def test_a_word_says_what_it_means_where_it_stands(page: Page) -> None:

@@ -228,6 +228,16 @@ def test_a_csv_has_the_operations_and_products_that_were_picked(
     assert "quito" in lines[1]
 
 
+def test_a_product_that_was_picked_stays_ticked_in_a_month_without_it(
+    client: Client, sign_in: SignIn, filled: Operation
+) -> None:
+    hear(filled, "interactions", NOW - timedelta(days=35), ("Fax", "5"))
+    sign_in("Finance")
+    fax = Product.objects.get(name="Fax").pk
+    (ticked,) = re.findall(r"<input[^>]*checked>", text(client.get(f"/reports/?month=2026-11&product={fax}")))
+    assert f'name="product" value="{fax}"' in ticked
+
+
 def test_the_reports_page_keeps_what_was_picked(client: Client, sign_in: SignIn, filled: Operation) -> None:
     sign_in("Finance")
     email = Product.objects.get(name="Email").pk
@@ -401,7 +411,7 @@ def test_the_overview_tells_trouble_in_words_where_the_figure_stands(
     )
     sign_in("Managers")
     shown = text(client.get("/"))
-    assert "1 of 1 operations needs a look" in shown
+    assert "The operation needs a look" in shown
     assert shown.count("Token refused since 09:35") == 2
     assert "An administrator has to act." in shown
 
@@ -519,6 +529,21 @@ def test_status_says_what_is_used_of_the_days_calls_and_what_the_schedule_needs(
     )
     Operation.objects.update(is_active=False)
     assert "Calls to the vendor" not in text(client.get("/status/"))
+
+
+def test_status_calls_nothing_good_that_is_not(client: Client, sign_in: SignIn, filled: Operation) -> None:
+    def answer() -> str:
+        return text(client.get("/status/")).partition('<section class="answer')[2].partition("</section>")[0]
+
+    sign_in("Managers")
+    Feed.objects.filter(api="interactions", is_enabled=True).update(last_good_poll_at=None)
+    assert "1 of 2 feeds is heard as it should be." in answer()
+    assert answer().startswith('" ')
+    Operation.objects.update(is_active=False)
+    assert "0 of 2 feeds are heard as they should be." in answer()
+    assert "Read every" not in text(client.get(filled.get_absolute_url()))
+    Feed.objects.update(is_enabled=False)
+    assert "No API is polled: an administrator chooses which." in answer()
 
 
 def test_status_says_that_the_vendor_answers_for_another_operation(

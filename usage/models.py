@@ -6,7 +6,9 @@ table begins with has none of its own.
 from __future__ import annotations
 
 import zlib
+from copy import copy
 from datetime import date, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -477,6 +479,16 @@ class MonthlyUsage(models.Model):
     @property
     def is_closed(self) -> bool:
         return self.state == self.State.CLOSED
+
+    @cached_property
+    def its_product(self) -> Product:
+        """The product, of a closed month as it was at the closing: no edit of an admin's changes what that shows."""
+        if not self.closed_name:
+            return self.product
+        as_it_was = copy(self.product)
+        as_it_was.name, as_it_was.kind = self.closed_name, self.closed_kind
+        as_it_was.licensed_by_id, as_it_was.is_counted = self.closed_licensed_by_id, self.closed_is_counted
+        return as_it_was
 
 
 class Certificate(models.Model):

@@ -28,7 +28,7 @@ from usage.models import Operation, OperationQuerySet, Product
 from usage.presenting import charts, days, feeds, filters, queries, words, years
 from usage.presenting import reports as csv
 from usage.presenting.comparing import Align, Comparison, Per
-from usage.presenting.figures import Months, choose_month
+from usage.presenting.figures import Months, choose_month, month_before
 from usage.presenting.operation import operation_page
 from usage.presenting.overview import operation_months
 from usage.presenting.products import api_totals, product_page
@@ -138,13 +138,16 @@ def one_of(choices: type[Choice], request: HttpRequest, name: str) -> Choice:
 
 
 def comparison(request: HttpRequest, months: Months) -> Comparison:
-    """What a page's month is held against: the month before, unless another one is asked for."""
+    """What a page's month is held against: the month before, unless another one is asked for.
+
+    The month before the first one with figures is what that was held against, so an address may still name it.
+    """
     against = asked_month(request, "against")
-    if against and against not in (months.before, *months.known):
+    if against and against not in (months.before, *map(month_before, months.known), *months.known):
         raise Http404(no_such_month(against, months.known))
     return Comparison(
         months.chosen,
-        months.before if against in (None, months.chosen) else against,
+        against if against in months.others else months.before,
         by_weekday=one_of(Align, request, "align") is Align.WEEKDAY,
         per_licence=one_of(Per, request, "per") is Per.LICENCE,
     )
@@ -228,13 +231,14 @@ def products(request: HttpRequest) -> HttpResponse:
 @page
 def product(request: HttpRequest, pk: int) -> HttpResponse:
     now, operations = timezone.now(), visible(request)
-    its = Product.objects.filter(pk=pk, is_counted=True).first()
+    its = Product.objects.filter(pk=pk).first()
     known = queries.months_of(operations, its) if its else []
     if its is None or not known:
         raise Http404(_("There is no product at this address, or none that is open to you."))
     chosen = months(request, known)
     held = comparison(request, chosen)
     rows = product_page(its, operations, chosen.chosen, now, held)
+    its = rows[0].product if rows else its  # as it was at the closing
     lines = charts.lines_of(rows)
     looks = {
         "is_unfinished": any(row.unfinished for row in lines),
@@ -261,6 +265,7 @@ def reports(request: HttpRequest) -> HttpResponse:
     require(request, "usage.download_reports")
     now, operations = timezone.now(), visible(request)
     chosen = months(request, queries.months_of(operations))
+    picked = asked_products(request, operations) or []
     return show(
         request,
         "reports",
@@ -269,9 +274,9 @@ def reports(request: HttpRequest) -> HttpResponse:
         renews=False,
         reports=[words.report(name, columns) for name, columns in csv.COLUMNS.items()],
         operations=operations.only("name", "slug"),
-        products=queries.products_with_figures(operations, chosen.chosen),
+        products=queries.products_with_figures(operations, chosen.chosen, picked),
         picked_operations={operation.slug for operation in asked_operations(request, operations)},
-        picked_products=set(asked_products(request, operations) or []),
+        picked_products=picked,
     )
 
 

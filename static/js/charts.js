@@ -13,11 +13,12 @@ const [DOTS, DASHES] = [[2, 4], [6, 4]];
 /** An axis' numbers: in full while its highest is short, else all of them in brief. */
 const ticks = (highest) => (highest < 100000 ? whole : compact);
 
-/** A figure of a product; durations come in hours. */
+/** A figure of a product; durations come in hours, and are said as the server says them. */
 function figure(value, chart) {
   if (!chart.isDuration) return [whole.format(value), chart.unit].filter(Boolean).join(chart.unit === "%" ? "" : " ");
-  const minutes = Math.round(value * 60);
-  return `${whole.format(Math.floor(minutes / 60))} h ${String(minutes % 60).padStart(2, "0")} min`;
+  const seconds = Math.round(value * 3600);
+  const [hours, minutes, rest] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), seconds % 60];
+  return hours ? `${whole.format(hours)} h ${String(minutes).padStart(2, "0")} min` : `${minutes} min ${String(rest).padStart(2, "0")} s`;
 }
 
 function colours(canvas) {

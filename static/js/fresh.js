@@ -5,12 +5,13 @@ const line = document.getElementById("fresh");
 const main = document.getElementById("main");
 const clock = (at) => new Date(at).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 let checkedAt = Date.now();
-let shown; // the tag of what is shown
+let shown = fetch(location.href, { cache: "force-cache" }).then((loaded) => loaded.headers.get("ETag"), () => null); // what its tag is
 
 /** One of the sentences that the line holds. */
 function say(sentence) {
   const text = line.dataset[sentence].replace("{time}", clock(checkedAt));
   line.classList.toggle("warn", sentence !== "checked");
+  line.ariaLive = sentence === "checked" ? "off" : "polite"; // nobody wants to hear the time each minute
   if (line.textContent !== text) line.textContent = text;
 }
 
@@ -33,7 +34,7 @@ function show(text) {
 async function check() {
   let answer, text;
   try {
-    shown ??= (await fetch(location.href, { cache: "force-cache" })).headers.get("ETag"); // as the browser loaded it
+    shown = await shown; // known since the page was loaded: another tab may have brought its browser a later one
     answer = await fetch(location.href, { cache: "no-cache" }); // the browser adds If-None-Match
     text = await answer.text();
   } catch {
@@ -42,9 +43,10 @@ async function check() {
   if (answer.redirected) return say("signedout");
   if (!answer.ok) return say("failed");
   const tag = answer.headers.get("ETag");
+  if (tag !== shown && document.activeElement.matches("main :is(input, select)")) return; // the new figures wait for who types
   checkedAt = Date.now();
   say("checked");
-  if (tag === shown || document.activeElement.matches("main :is(input, select)")) return;
+  if (tag === shown) return;
   shown = tag;
   show(text);
 }

@@ -32,6 +32,15 @@ def test_a_running_month_is_compared_by_its_complete_days(operation: Operation) 
     assert [change.now, change.then] == [242, 200]
 
 
+def test_a_month_that_the_vendor_begins_before_us_has_the_days_that_it_tells_of(operation: Operation) -> None:
+    hear_days(operation, 11, {28: "280", 29: "290"})
+    now = at(30, 20)
+    hear(operation, "interactions", now, ("Email", "5", "2026-12-01"))
+    (card,) = operation_page(operation, date(2026, 12, 1), now).cards
+    assert [day.day for day in card.days] == [date(2026, 12, 1)]
+    assert (card.row.missing, card.row.unknown_days) == ([], [])
+
+
 def test_nothing_is_said_on_the_first_day(operation: Operation) -> None:
     hear_days(operation, 10, {1: "90"})
     hear_days(operation, 11, {1: "110"}, hour=14)

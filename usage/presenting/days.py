@@ -8,12 +8,13 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
 
-from django.db.models import F, Q
+from django.db.models import F
 
-from usage.models import DailyUsage, Feed, MonthlyUsage, OperationQuerySet, Product, Snapshot
+from usage.models import DailyUsage, Feed, MonthlyUsage, OperationQuerySet, Snapshot
 
 from .comparing import per_licence
 from .figures import ProductMonth, at, midnight, product_months
+from .queries import counted, with_licences
 
 MOST = 500
 """More figures than the polls of a day bring, five minutes apart: only a day that is told of later has more."""
@@ -68,13 +69,20 @@ class DayPage:
         return [(began, ended) for began, ended in cut if began < ended]
 
     @property
+    def is_unheard(self) -> bool:
+        """Whether one of them is all of the day, as far as it has come."""
+        zone = self.row.operation.zone
+        begin, end = midnight(self.day, zone), min(midnight(self.day + timedelta(days=1), zone), self.row.now)
+        return any(began <= begin and end - ended < timedelta(seconds=1) for began, ended in self.stretches)
+
+    @property
     def why_unknown(self) -> str:
         today = self.row.now.astimezone(self.row.operation.zone).date()
         if self.day > today:
             return "to come"
         if self.first and self.day < self.first:
             return "before the first"
-        if self.stretches:
+        if self.is_unheard:
             return "unheard"
         return "awaited" if self.day == today else "not told"
 
@@ -89,10 +97,10 @@ def feed_with_months(operations: OperationQuerySet, slug: str, product: int) -> 
     """The feed that tells of a product in an operation, and the months with figures of it, in one query."""
     rows = (
         Feed.objects.filter(
+            counted("operation__months__"),
             operation__in=operations,
             operation__slug=slug,
             operation__months__product__pk=product,
-            operation__months__product__is_counted=True,
             operation__months__product__api=F("api"),
         )
         .select_related("operation")
@@ -108,14 +116,9 @@ def day_page(feed: Feed, product: int, day: date, known: Sequence[date], now: da
     month = day.replace(day=1)
     place = known.index(month)
     near = known[max(0, place - 1) : place + 2]
-    usages = list(
-        MonthlyUsage.objects.filter(
-            Q(product=product) | Q(product__in=Product.objects.filter(pk=product).values("licensed_by")),
-            operation=feed.operation_id,
-            month__in=near,
-        ).select_related("product")
-    )
-    rows = product_months(usages, month, {feed.operation_id: feed.operation}, [feed], now)
+    rows = MonthlyUsage.objects.filter(operation=feed.operation_id, month__in=near)
+    usages = list(with_licences(rows, product).select_related("product"))
+    shown = product_months(usages, month, {feed.operation_id: feed.operation}, [feed], now)
     days = sorted(day for usage in usages if usage.product_id == product for day in known_days(usage))
     snapshots = list(
         Snapshot.objects.filter(feed=feed, product=product, month=month, day=day)
@@ -124,7 +127,7 @@ def day_page(feed: Feed, product: int, day: date, known: Sequence[date], now: da
         .order_by("-first_seen", "-pk")[: most + 1]
     )
     return DayPage(
-        row=next(row for row in rows if row.product.pk == product),
+        row=next(row for row in shown if row.product.pk == product),
         day=day,
         known=DailyUsage.objects.filter(operation=feed.operation_id, product=product, day=day).first(),
         snapshots=snapshots[:most][::-1],
@@ -137,5 +140,5 @@ def day_page(feed: Feed, product: int, day: date, known: Sequence[date], now: da
 
 def known_days(usage: MonthlyUsage) -> list[date]:
     """The days of a month with a figure."""
-    by_day = usage.to_date_by_day if usage.product.is_usage else usage.items_by_day
+    by_day = usage.to_date_by_day if usage.its_product.is_usage else usage.items_by_day
     return [usage.month.replace(day=number) for number in range(1, len(by_day) + 1) if at(by_day, number) is not None]

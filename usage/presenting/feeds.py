@@ -155,7 +155,7 @@ def state_of(feed: Feed, operation: Operation, now: datetime) -> FeedState:
 class Health:
     """An operation's feeds in one: what is to be told of them, if anything, and how many others are in other trouble.
 
-    That a feed waits for its first figures is told only where no other has any.
+    That a feed waits for its first figures is told only where no other has any, that one is switched off where all are.
     """
 
     worst: FeedState | None
@@ -180,7 +180,8 @@ class Health:
 def health_of(operation: Operation, feeds: Iterable[Feed], now: datetime) -> Health:
     feeds = list(feeds)
     heard = max((feed.last_good_poll_at for feed in feeds if feed.last_good_poll_at), default=None)
-    states = [state_of(feed, operation, now) for feed in feeds if feed.is_enabled]
+    polled = [feed for feed in feeds if feed.is_enabled]
+    states = [state_of(feed, operation, now) for feed in polled or feeds]
     telling = [state for state in states if state.is_trouble or state.state in (State.HELD, State.OFF) or not heard]
     worst = min(telling, key=lambda state: state.rank, default=None)
     others = [state for state in states if state.is_trouble and worst and not _is_same(state, worst)]
@@ -292,18 +293,26 @@ class Status:
 
     @property
     def count(self) -> int:
-        return sum(len(status.rows) for status in self.operations)
+        return len(self.states)
+
+    @property
+    def states(self) -> list[FeedState]:
+        return [row.state for status in self.operations for row in status.rows]
 
     @property
     def troubled(self) -> list[FeedState]:
         """Worst first."""
-        states = [row.state for status in self.operations for row in status.rows if row.state.is_trouble]
-        return sorted(states, key=lambda state: state.rank)
+        return sorted((state for state in self.states if state.is_trouble), key=lambda state: state.rank)
+
+    @property
+    def good(self) -> int:
+        """How many feeds are heard as they should be."""
+        return sum(state.state == State.GOOD for state in self.states)
 
     @property
     def contrary(self) -> int:
         """How many feeds behave otherwise than they are set."""
-        return sum(bool(row.state.contrary) for status in self.operations for row in status.rows)
+        return sum(bool(state.contrary) for state in self.states)
 
 
 def status(operations: OperationQuerySet, now: datetime) -> Status:

@@ -132,15 +132,27 @@ class Pace(NamedTuple):
 
 @dataclass(frozen=True)
 class Licences:
-    """A month's licences: the last figure, the first known, and each day's."""
+    """A month's licences: the last figure, the first known, each day's, and between which of them all others lie."""
 
     last: Decimal
     first: Decimal
     by_day: Amounts
+    lowest: Decimal
+    highest: Decimal
 
     @property
     def change(self) -> Decimal:
         return self.last - self.first
+
+    @property
+    def have_moved(self) -> bool:
+        """Whether they were ever another figure."""
+        return self.lowest != self.highest
+
+    @property
+    def are_between(self) -> bool:
+        """Whether they were fewer or more meanwhile than at first and at last."""
+        return self.lowest < min(self.first, self.last) or self.highest > max(self.first, self.last)
 
 
 class Line(NamedTuple):
@@ -158,6 +170,7 @@ class Line(NamedTuple):
     licences: Decimal | None
     licences_change: Decimal
     licences_before: Decimal | None = None
+    licences_moved: bool = False
     pace: Pace | None = None
 
 
@@ -222,6 +235,7 @@ class ProductMonth:
             change=self.change,
             licences=licences.last if licences else None,
             licences_change=licences.change if licences else Decimal(0),
+            licences_moved=licences is not None and licences.have_moved,
         )
 
     def _used(self, usage: MonthlyUsage, licences: Licences | None, days: Days) -> Decimal | None:
@@ -289,9 +303,11 @@ class ProductMonth:
 
     @property
     def days_so_far(self) -> int:
-        """How many days of the month have begun."""
-        last = length_of(self.usage.month)
-        return last if self.has_ended else min(last, self.now.astimezone(self.operation.zone).day)
+        """How many days of the month have begun; where the vendor has begun it before us, as many as it tells of."""
+        today, month = self.now.astimezone(self.operation.zone).date(), self.usage.month
+        if today < month:
+            return len(self.usage.items_by_day)
+        return length_of(month) if self.has_ended else today.day
 
     @property
     def missing(self) -> list[int]:
@@ -400,7 +416,9 @@ def amounts(by_day: Sequence[str | None]) -> Amounts:
 def licences_of(gauge: MonthlyUsage | None) -> Licences | None:
     if gauge is None:
         return None
-    return Licences(gauge.items, first_known(gauge.items_by_day, gauge.items), amounts(gauge.items_by_day))
+    lowest, highest = (gauge.items if end is None else end for end in (gauge.lowest, gauge.highest))
+    first = first_known(gauge.items_by_day, gauge.items)
+    return Licences(gauge.items, first, amounts(gauge.items_by_day), lowest, highest)
 
 
 def first_known(by_day: Sequence[str | None], default: Decimal) -> Decimal:
@@ -422,23 +440,28 @@ def product_months(
     `corrections` are by the id of the monthly row.
     """
     found = {(row.operation_id, row.product_id, row.month): row for row in usages}
+
+    def licences(usage: MonthlyUsage | None) -> Licences | None:
+        gauge = (usage.operation_id, usage.its_product.licensed_by_id or 0, usage.month) if usage else None
+        return licences_of(found.get(gauge)) if gauge else None
+
     feed_of = {(feed.operation_id, feed.api): feed for feed in of_feeds}
     comparison = comparison or Comparison(month, month_before(month))
     against = comparison.against
     rows = []
     for (operation_id, product_id, its_month), usage in found.items():
-        if its_month != month or not usage.product.is_counted:
+        if its_month != month or not usage.its_product.is_counted:
             continue
-        gauge = usage.product.licensed_by_id or 0
+        before = found.get((operation_id, product_id, against))
         rows.append(
             ProductMonth(
                 operation=operations[operation_id],
-                product=usage.product,
+                product=usage.its_product,
                 comparison=comparison,
                 usage=usage,
-                before=found.get((operation_id, product_id, against)),
-                licences=licences_of(found.get((operation_id, gauge, month))),
-                licences_before=licences_of(found.get((operation_id, gauge, against))),
+                before=before,
+                licences=licences(usage),
+                licences_before=licences(before),
                 feed=feed_of.get((operation_id, usage.product.api)),
                 now=now,
                 corrections=(corrections or {}).get(usage.pk, ()),

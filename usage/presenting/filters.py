@@ -90,7 +90,7 @@ class Overview:
     @property
     def are_heard(self) -> bool:
         """Whether there is nothing to tell of the feeds of any, of a month that runs."""
-        return all(its.health.worst is None and not its.has_ended for its in self.operations)
+        return all(its.health.heard and its.health.worst is None and not its.has_ended for its in self.operations)
 
     @property
     def is_over(self) -> bool:

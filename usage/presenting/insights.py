@@ -335,12 +335,16 @@ def clause_of_pace(line: Line, percent: int, before: date, is_over: bool) -> str
 
 
 def clause_of_licences(line: Line) -> str:
-    """What became of its licences since the month before; empty where there are none, or none is known of then."""
+    """What became of its licences since the month before; empty where there are none, none is known of then, or they
+    were others meanwhile and are as many again.
+    """
     now, before = line.licences, line.licences_before
     if not now or not before:
         return ""
     if now != before:
         said = _("licences went from %(before)s to %(now)s")
         return said % {"before": words.number(before), "now": words.number(now)}
+    if line.licences_moved:
+        return ""
     said = ngettext("its one licence stood unchanged", "its %(number)s licences stood unchanged", int(now))
     return said % {"number": words.number(now)}

@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, cached_property
 from typing import NamedTuple
+
+from django.db.models import F, Q, Value
+from django.db.models.functions import Coalesce
 
 from usage.models import Feed, Operation, OperationQuerySet, Product
 from usage.wolkvox.catalogue import APIS
@@ -48,7 +51,7 @@ class OperationMonth:
         """How much deserves a look."""
         return max((look.weight for look in self.looks), default=0)
 
-    @property
+    @cached_property
     def main(self) -> Line | None:
         """What the operation is told by: what deserves a look, else the product used most."""
         return self.looks[0].line if self.looks else main_of(self.rows)
@@ -87,8 +90,8 @@ def operation_months(operations: OperationQuerySet, month: date, now: datetime) 
 
 
 class Listed(NamedTuple):
-    """What the overview reads of a product's month: `first` is a gauge's first figure, and `day` the last that the
-    figure covers to its end."""
+    """What the overview reads of a product's month: `first` is a gauge's first figure, which `has_moved` if it was ever
+    another one, and `day` is the last that the figure covers to its end."""
 
     operation_id: int
     product: Product
@@ -97,6 +100,7 @@ class Listed(NamedTuple):
     as_of: datetime
     items_by_day: str
     reckoned_days: str
+    has_moved: bool
     day: int
 
 
@@ -123,7 +127,12 @@ def listed_of(
     place = {product.id: number for number, product in enumerate(in_order)}
     texts = map(as_text, ("as_of", "items_by_day", "reckoned_days"))
     months = month, month_before(month)
-    rows = usages_of(months, operations).values_list("operation_id", "product_id", "month", "items", *texts)
+    closed = as_closed(operations, month) if all(has_ended(month, its, now) for its in found.values()) else {}
+    rows = (
+        usages_of(months, operations)
+        .annotate(has_moved=Q(highest__gt=F("lowest")))
+        .values_list("operation_id", "product_id", "month", "items", "has_moved", *texts)
+    )
 
     @cache
     def heard(operation: int, text: str) -> tuple[datetime, int]:
@@ -131,14 +140,32 @@ def listed_of(
         return as_of, last_complete_day(month, as_of, found[operation], now)
 
     listed, before, length = defaultdict(list), {}, length_of(months[1])
-    for operation, product, its_month, items, text, by_day, reckoned in sorted(rows, key=lambda row: place[row[1]]):
+    for operation, product, its_month, items, has_moved, text, by_day, reckoned in sorted(
+        rows, key=lambda row: place[row[1]]
+    ):
         if its_month != month:
             before[operation, product] = Before(items, usual_of(by_day, reckoned, length))
             continue
-        its, (as_of, day) = products[product], heard(operation, text)
+        its = closed.get((operation, product), products[product])
+        as_of, day = heard(operation, text)
         first = items if its.is_usage else first_known(json.loads(by_day), items)
-        listed[operation].append(Listed(operation, its, items, first, as_of, by_day, reckoned, day))
+        listed[operation].append(Listed(operation, its, items, first, as_of, by_day, reckoned, has_moved, day))
     return listed, before
+
+
+def as_closed(operations: OperationQuerySet, month: date) -> Mapping[tuple[int, int], Product]:
+    """By operation and product, what a closed month shows of those products that were edited since: few, if any."""
+    usages = usages_of([month], operations).exclude(closed_name="").select_related("product")
+    nobody = Value(0)
+    same = Q(
+        closed_name=F("product__name"),
+        closed_kind=F("product__kind"),
+        closed_is_counted=F("product__is_counted"),
+        licences_then=Coalesce("product__licensed_by", nobody),
+    )
+    edited = usages.annotate(licences_then=Coalesce("closed_licensed_by", nobody)).filter(~same)
+    wanted = ("operation", "closed_name", "closed_kind", "closed_licensed_by", "closed_is_counted", "product")
+    return {(usage.operation_id, usage.product_id): usage.its_product for usage in edited.only(*wanted)}
 
 
 def operation_month(
@@ -180,6 +207,7 @@ def line_of(row: Listed, gauge: Listed | None, before: Befores, *, is_over: bool
         licences=gauge.items if gauge else None,
         licences_change=gauge.items - gauge.first if gauge else Decimal(0),
         licences_before=past_gauge.items if past_gauge else None,
+        licences_moved=gauge is not None and gauge.has_moved,
         pace=pace_of(row.items_by_day, row.reckoned_days, row.day, past.usual, product.unit) if past else None,
     )
 

@@ -12,7 +12,7 @@ from usage.models import Operation, OperationQuerySet, Product
 
 from .comparing import Comparison
 from .figures import ORDER, ProductMonth, month_before, product_months
-from .queries import feeds_of, usages_of
+from .queries import counted, feeds_of, usages_of, with_licences
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,15 @@ class ApiTotals:
 def api_totals(operations: OperationQuerySet, month: date) -> list[ApiTotals]:
     """The products with figures in a month, by API: one query. Sums are exact."""
     by_product = defaultdict(list)
-    usages = usages_of([month], operations).filter(product__is_counted=True).defer("items_by_day", "to_date_by_day")
+    usages = usages_of([month], operations).filter(counted()).defer("items_by_day", "to_date_by_day")
     for usage in usages.select_related("product", "operation").defer("operation__token_encrypted"):
         by_product[usage.product_id].append(usage)
     by_api = defaultdict(list)
     for rows in by_product.values():
         most = max(rows, key=lambda row: row.items)
         items = sum((row.items for row in rows), Decimal(0))
-        by_api[most.product.api].append(ProductTotal(most.product, items, len(rows), most.operation, most.items))
+        its = most.its_product
+        by_api[its.api].append(ProductTotal(its, items, len(rows), most.operation, most.items))
     return [
         ApiTotals(api, sorted(by_api[api], key=lambda total: (total.product.name, total.product.pk)))
         for api in sorted(by_api, key=ORDER.__getitem__)
@@ -55,9 +56,7 @@ def product_page(
     """One product's month in each operation, the largest first, in all or per licence: three queries."""
     comparison = comparison or Comparison(month, month_before(month))
     found = {operation.pk: operation for operation in operations.defer("token_encrypted")}
-    both = {product.pk, product.licensed_by_id}
-    usages = usages_of((month, comparison.against), operations).filter(product__in=both - {None})
-    usages = usages.select_related("product")
+    usages = with_licences(usages_of((month, comparison.against), operations), product.pk).select_related("product")
     of_feeds = [feed for feed in feeds_of(operations) if feed.api == product.api]
     rows = product_months(usages, month, found, of_feeds, now, comparison=comparison)
     mine = [row for row in rows if row.product.pk == product.pk]

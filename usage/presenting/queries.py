@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime
 
 from django.core.exceptions import EmptyResultSet
@@ -21,7 +21,7 @@ def months_of(operations: OperationQuerySet, product: Product | None = None) -> 
     """The months with figures. From one to the next by the index: a DISTINCT would read every row."""
     rows = MonthlyUsage.objects.filter(operation__in=operations).order_by("month")
     if product:
-        rows = rows.filter(product=product)
+        rows = rows.filter(counted(), product=product)
     later = rows.filter(month__gt=RawSQL("known.month", ()))
     try:
         first, following = (months.values("month")[:1].query.sql_with_params() for months in (rows, later))
@@ -45,6 +45,20 @@ def operation_with_months(operations: OperationQuerySet, slug: str) -> tuple[Ope
     rows = operations.filter(slug=slug).defer("token_encrypted").annotate(known=F("months__month"))
     found = list(rows.order_by("known").distinct())
     return (found[0], [row.known for row in found if row.known]) if found else None  # type: ignore[attr-defined]
+
+
+def counted(prefix: str = "") -> Q:
+    """The monthly rows of counted products: of a closed month, those that were counted at its closing."""
+    then = {f"{prefix}closed_name__gt": "", f"{prefix}closed_is_counted": True}
+    now = {f"{prefix}closed_name": "", f"{prefix}product__is_counted": True}
+    return Q(**then) | Q(**now)
+
+
+def with_licences(usages: QuerySet[MonthlyUsage], product: int) -> QuerySet[MonthlyUsage]:
+    """The rows of a product, and of the licences that it is, or was at a closing, held against."""
+    now = Product.objects.filter(pk=product, licensed_by__isnull=False).values("licensed_by")
+    then = usages.filter(product=product, closed_licensed_by__isnull=False).values("closed_licensed_by")
+    return usages.filter(Q(product=product) | Q(product__in=now) | Q(product__in=then))
 
 
 def usages_of(months: Iterable[date], operations: OperationQuerySet) -> QuerySet[MonthlyUsage]:
@@ -74,12 +88,14 @@ def with_corrections(usages: QuerySet[MonthlyUsage]) -> tuple[list[MonthlyUsage]
     return list(found.values()), corrections
 
 
-def products_with_figures(operations: OperationQuerySet, month: date | None = None) -> QuerySet[Product]:
-    """The products of a month, or of any."""
+def products_with_figures(
+    operations: OperationQuerySet, month: date | None = None, picked: Collection[int] = ()
+) -> QuerySet[Product]:
+    """The products of a month, or of any; those picked by their ids, whose month it needn't be, among them."""
     rows = MonthlyUsage.objects.filter(operation__in=operations)
     if month:
-        rows = rows.filter(month=month)
-    return Product.objects.filter(pk__in=rows.values("product"), is_counted=True)
+        rows = rows.filter(Q(month=month) | Q(product__in=picked))
+    return Product.objects.filter(pk__in=rows.filter(counted()).values("product"))
 
 
 # Many rows share a few times, which take longer to read than all else: they come as text, each to be read once.

@@ -87,15 +87,14 @@ def figure_cells() -> Callable[[Line], SafeString]:
 
 def month_links(months: Months, query: QueryDict) -> SafeString:
     """Each month with figures as an item that leads to it and keeps the rest of the address."""
-    query = query.copy()
-    query["month"] = "MONTH"
-    address = escape(f"?{query.urlencode()}")
+    rest = query.copy()
+    rest.pop("month", None)
+    address = escape(f"&{rest.urlencode()}") if rest else ""
     name = words.months_and_years()
 
     def item(month: date) -> str:
         current = ' aria-current="true"' if month == months.chosen else ""
-        link = address.replace("MONTH", f"{month:%Y-%m}")
-        return f'<li><a href="{link}"{current}>{escape(capfirst(name(month)))}</a></li>'
+        return f'<li><a href="?month={month:%Y-%m}{address}"{current}>{escape(capfirst(name(month)))}</a></li>'
 
     return mark_safe("".join([item(month) for month in months.known]))  # noqa: S308  escaped above
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from usage.models import MonthlyUsage, Operation, Product
 
 from .figures import ORDER, running_gap, seconds_of
-from .queries import feeds_of, usages_of, with_corrections
+from .queries import counted, feeds_of, usages_of, with_corrections
 
 State = MonthlyUsage.State
 
@@ -82,9 +82,9 @@ def operation_year(operation: Operation, number: int, known: Sequence[date], now
     itself, today = Operation.objects.filter(pk=operation.pk), now.astimezone(operation.zone).date()
     last = max(today, *known) if known else today
     months = [month for month in months_of(number) if min(known, default=last) <= month <= last]
-    rows = usages_of(months, itself).filter(product__is_counted=True)
+    rows = usages_of(months, itself).filter(counted())
     usages, corrections = with_corrections(rows.defer("items_by_day", "to_date_by_day", "reckoned_days", "gaps"))
-    by_id = {usage.product_id: usage.product for usage in usages}
+    by_id = {usage.product_id: usage.its_product for usage in sorted(usages, key=lambda its: its.month)}
     products = sorted(by_id.values(), key=lambda its: (not its.is_usage, ORDER[its.api], its.name, its.pk))
     found = {(usage.month, usage.product_id): usage for usage in usages}
     of_api = {feed.api: feed for feed in feeds_of(itself)}
