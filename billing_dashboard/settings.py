@@ -220,7 +220,7 @@ LOGGING = {
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
-        "urllib3": {"level": "WARNING"},
+        "urllib3": {"level": "ERROR"},  # its warnings quote what it can't read, which may repeat the token
         "axes": {"level": "WARNING"},
     },
 }

@@ -46,6 +46,9 @@ TIME_ZONES = (
 TOKEN_COLUMNS = ("token_encrypted", "token_fingerprint", "vendor_name", "other_vendor_name")
 """What a new token writes: the operation's name at the vendor is learned again with it."""
 
+RESET_COLUMNS = ("reset_after", "reset_before")
+"""What a new time zone writes: when the vendor begins its months was seen from the old one's midnight."""
+
 
 class TimeZoneInput(forms.TextInput):
     """A text field that offers the usual zones."""
@@ -112,6 +115,11 @@ class OperationForm(forms.ModelForm):  # type: ignore[type-arg]
             raise ValidationError(gettext("The name has no letters for it: write one of letters, digits and hyphens."))
         return slug
 
+    def clean_time_zone(self) -> str:
+        if "time_zone" in self.changed_data:
+            self.instance.reset_after = self.instance.reset_before = None
+        return str(self.cleaned_data["time_zone"])
+
     @sensitive_variables("token")
     def clean_token(self) -> str:
         token: str = self.cleaned_data["token"]
@@ -126,7 +134,8 @@ class OperationForm(forms.ModelForm):  # type: ignore[type-arg]
     def columns(self) -> list[str]:
         """The columns that a change writes: none but its own, since a worker writes the others meanwhile."""
         changed = [name for name in self.changed_data if name not in ("token", "groups")]
-        return changed + list(TOKEN_COLUMNS if self.cleaned_data.get("token") else ())
+        changed += TOKEN_COLUMNS if self.cleaned_data.get("token") else ()
+        return [*changed, *(RESET_COLUMNS if "time_zone" in changed else ())]
 
 
 class ProductForm(forms.ModelForm):  # type: ignore[type-arg]

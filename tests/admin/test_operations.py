@@ -324,9 +324,11 @@ def test_how_the_vendor_behaves_is_shown_with_what_to_do(admin: Client, operatio
 def test_another_time_zone_folds_the_months_that_are_not_closed_anew(admin: Client, operation: Operation) -> None:
     hear(operation, "interactions", NOW - timedelta(days=9), ("Email", "500"))
     before = MonthlyUsage.objects.get().gaps
+    Operation.objects.update(reset_after=-60, reset_before=60)
     sent = whole_form(admin, operation, time_zone="America/Mexico_City")
     assert admin.post(page(operation), sent).status_code == 302
     assert MonthlyUsage.objects.get().gaps != before
+    assert not Operation.objects.exclude(reset_after=None, reset_before=None).exists()
     assert list(rebuild(write=False)) == []
 
 

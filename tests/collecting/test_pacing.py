@@ -17,7 +17,7 @@ from usage.collecting.quota import importance
 from usage.models import Feed, Interval, Operation, Poll
 from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.client import BillingClient, Reply
-from usage.wolkvox.errors import ServerFailed
+from usage.wolkvox.errors import ServerFailed, TokenRefused
 from usage.wolkvox.hand import Hand
 
 MIDNIGHT = datetime(2026, 12, 1, 5, tzinfo=UTC)
@@ -239,6 +239,16 @@ def test_calls_that_are_now_slow_now_quick_cost_an_hourly_feed_a_time_a_day_at_t
         assert seconds_unseen(at) <= 90 + 26 * 5 * 1.3, api
 
 
+@pytest.mark.parametrize(("interval", "hours"), [(1440, 14), (720, 11), (360, 5), (60, 0.9), (15, 0.15)])
+def test_a_call_off_the_grid_costs_no_day_its_last_one(interval: int, hours: float) -> None:
+    """As after an admin's button, or a failure: the vendor's pace of five minutes is all that has to be kept."""
+    feed = Feed(operation=Operation(pk=1), interval=interval)
+    last = MIDNIGHT - pacing.lead_of(feed)
+    assert pacing.next_on_grid(feed, MIDNIGHT - timedelta(hours=hours)) == last
+    assert pacing.next_on_grid(feed, last - timedelta(minutes=4)) > MIDNIGHT
+    assert pacing.next_on_grid(feed, last) == last + timedelta(minutes=interval)
+
+
 @pytest.mark.django_db
 def test_no_wait_after_a_failure_leads_over_the_last_time_of_a_day(operation: Operation) -> None:
     feed = operation.feeds.select_related("operation").get(api="interactions")
@@ -255,3 +265,5 @@ def test_no_wait_after_a_failure_leads_over_the_last_time_of_a_day(operation: Op
     assert tried_again(19) == tried_again(5) == lead
     assert tried_again(2) < timedelta(), "too soon after a failure is no use either"
     assert tried_again(19, timedelta(minutes=20)) < timedelta(), "the vendor asked for it"
+    refused = MIDNIGHT - timedelta(minutes=50)
+    assert pacing.due_after(TokenRefused("PLEASE VALIDATE TOKEN"), feed, refused, refused) == MIDNIGHT - lead

@@ -282,6 +282,15 @@ def test_usage_is_licensed_by_the_licences_that_the_catalogue_names(operation: O
     assert set(licences.licenses.values_list("description", flat=True)) == {"Email", "Facebook"}
 
 
+def test_what_an_admin_took_from_its_licences_is_not_given_back(operation: Operation) -> None:
+    hear(operation, "interaction_licenses", at(1), ("Interaction licences", "40"))
+    hear(operation, "interactions", at(1), ("Email", "1"), ("Robot", "1"))
+    Product.objects.filter(description="Robot").update(licensed_by=None)
+    hear(operation, "interactions", at(2), ("Email", "2"), ("Robot", "2"), ("Facebook", "1"))
+    licences = Product.objects.get(description="Interaction licences")
+    assert set(licences.licenses.values_list("description", flat=True)) == {"Email", "Facebook"}
+
+
 def test_a_summary_row_is_no_product_unless_an_admin_says_so(operation: Operation) -> None:
     hear(operation, "interactions", at(1), ("Email", "1"), ("TOTAL", "1"))
     assert not Snapshot.objects.filter(product__description="TOTAL").exists()

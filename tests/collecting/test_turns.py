@@ -308,6 +308,16 @@ def test_a_midnight_that_has_moved_is_learned_anew(operation: Operation) -> None
     assert learned(operation) == (-3900, -3599)
 
 
+@pytest.mark.parametrize(("begins", "heard", "month"), [(2, 0.5, 10), (2, 2.1, 11), (-5, -4, 11), (-5, -5.2, 10)])
+def test_a_feed_that_is_first_heard_near_midnight_is_of_the_month_that_was_learned(
+    operation: Operation, begins: float, heard: float, month: int
+) -> None:
+    reset = round(begins * 3600)
+    Operation.objects.update(reset_after=reset - 60, reset_before=reset + 60)
+    hear(operation, "ivr_calls", MIDNIGHT + timedelta(hours=heard), ("Calls", "12000"))
+    assert figures(operation) == {month: 12000}
+
+
 def test_a_gauge_and_a_first_month_teach_nothing(operation: Operation) -> None:
     hear(operation, "interactions", MIDNIGHT + timedelta(minutes=4), ("Email", "9"))
     for minutes in (-1, 59):

@@ -133,7 +133,7 @@ FAULTS: dict[str, Fault] = {
         start("Transfer-Encoding: chunked") + b"fff\r\n" + CUT, "answer_unreadable", is_under_way=True
     ),
     "body cut at its end, as the length says": Fault(raw(CUT), "answer_unreadable"),
-    "not HTTP": Fault(b"SSH-2.0-OpenSSH_9.2\r\n", "answer_unreadable"),
+    "not HTTP": Fault(b"SSH-2.0-OpenSSH_9.2\r\n", "answer_unreadable", is_under_way=True),
     "HTML with status 200": Fault(start("Content-Type: text/html") + HTML, "answer_unreadable"),
     "HTML marked as JSON": Fault(raw(HTML), "answer_unreadable"),
     "wrong content type": Fault(start("Content-Type: text/plain") + body_of([("Email", "9")]), "answer_unreadable"),

@@ -667,6 +667,24 @@ def test_a_thread_reads_the_certificates_once_and_for_itself_alone() -> None:
     assert (others.verify_mode, others.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
+def test_tls_that_breaks_after_the_request_leaves_the_call_under_way(tls: ssl.SSLContext, certificate: Path) -> None:
+    def serve(listener: socket.socket) -> None:
+        accepted, _ = listener.accept()
+        with accepted.dup() as under_tls, tls.wrap_socket(accepted, server_side=True) as connection:
+            connection.recv(65536)
+            under_tls.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+
+    def fetch(port: int) -> VendorError:
+        trust().load_verify_locations(certificate)
+        return error_of(f"https://127.0.0.1:{port}")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(2) as threads:
+        threads.submit(serve, listener)
+        error = threads.submit(fetch, listener.getsockname()[1]).result()
+    assert (type(error), error.is_under_way) == (TlsFailed, True)
+    assert error.message == "It broke while an answer was waited for."
+
+
 def test_a_server_that_speaks_no_tls_fails_without_falling_back(vendor: VendorFactory) -> None:
     server = vendor()
     assert type(error_of(server.url.replace("http:", "https:"))) is TlsFailed
@@ -688,6 +706,14 @@ def test_a_token_that_the_vendor_repeats_is_blacked_out_of_its_error(echoing: st
     assert error.message == "PLEASE VALIDATE TOKEN •••"
     assert "•••" in error.excerpt
     assert TOKEN.lower() not in repr(vars(error)).lower()
+
+
+def test_a_token_that_the_vendor_repeats_in_a_malformed_header_is_in_no_log(
+    vendor: VendorFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = vendor(start("Content-Type: application/json", f"wolkvox-token : {TOKEN}") + GOOD)
+    assert fetch(server.url).body == GOOD
+    assert TOKEN not in caplog.text
 
 
 def test_an_error_leads_back_to_no_request(vendor: VendorFactory, echoing: str) -> None:

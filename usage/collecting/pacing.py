@@ -90,8 +90,9 @@ def next_on_grid(feed: Feed, after: datetime, pace: timedelta | None = None, lea
     """The feed's next time after a call that began at `after`, on its grid or as late as that call was.
 
     Never sooner than its interval; one of hours may come up to a minute sooner. What runs too late leaves out a time
-    and is back on the grid; in the last two hours of a day that is sooner too late, and the last time is never left
-    out. A longer `pace` than its own is the grid's then, and so is a longer `lead` than its operation's.
+    and is back on the grid; in the last two hours of a day that is sooner too late. The day's last time is never left
+    out, as it may be the month's: after a call that lay off the grid it comes sooner than the interval, though not than
+    the vendor's pace. A longer `pace` than its own is the grid's then, and so is a longer `lead` than its operation's.
     """
     pace, lead = pace or feed.pace, lead or lead_of(feed)
     late_at_the_end = min(lead - TICK, SOON)  # half a minute before midnight, by then
@@ -103,7 +104,8 @@ def next_on_grid(feed: Feed, after: datetime, pace: timedelta | None = None, lea
     left = next_midnight(feed, at) - at
     if soonest - at > late_at_the_end and pace <= left < 2 * HOUR:
         at = on_grid(feed, soonest, pace, lead)
-    return max(at, soonest)
+    at, midnight = max(at, soonest), next_midnight(feed, after)
+    return midnight - lead if at >= midnight and midnight - lead >= after + PACE else at
 
 
 def on_grid(feed: Feed, earliest: datetime, pace: timedelta, lead: timedelta | None = None) -> datetime:
@@ -134,13 +136,14 @@ def due_after(error: Exception, feed: Feed, started_at: datetime, ended_at: date
 
     A wait leads over no midnight: the last time of a day may be the month's. What the vendor asks for is kept to.
     """
-    if isinstance(error, WAITS_FOR_AN_ADMIN):
-        return started_at + HOUR
-    if not isinstance(error, BACKS_OFF) and isinstance(error, VendorError | TokenUnreadable):
+    waits_for_admin = isinstance(error, WAITS_FOR_AN_ADMIN)
+    if not waits_for_admin and not isinstance(error, BACKS_OFF) and isinstance(error, VendorError | TokenUnreadable):
         # Where a token can't be read, its key may be back at the next poll. The usual lead will do: what tells nothing
         # comes last in its round, and is back in a slot of its own with the next good poll.
         return next_on_grid(feed, started_at)
     wait: timedelta = AT_A_TICK if is_unsent(error) else min(SOON * 2 ** min(feed.failures, 10), MOST)
+    if waits_for_admin:
+        wait = HOUR
     retry_after = error.retry_after if isinstance(error, VendorError) else None
     at = max(started_at + wait, ended_at + (retry_after or timedelta()))
     last = next_midnight(feed, ended_at) - lead_of(feed)

@@ -15,6 +15,7 @@ from django.db.models import F, Sum
 
 from usage.models import Feed, Interval, MonthlyUsage, Operation, Poll
 from usage.wolkvox.catalogue import Kind
+from usage.wolkvox.errors import NotReached
 from usage.wolkvox.token_info import TokenInfo
 
 from . import months
@@ -50,11 +51,13 @@ def limit_is_due(operation: Operation, now: datetime) -> bool:
 def note_limit(operation: Operation, holder: str, asked_at: datetime, told: TokenInfo) -> None:
     """Keep what the vendor told, unless the claim went or the token was replaced meanwhile.
 
-    What it counted beyond our own calls of the last 24 hours, all that its day can hold of them, others have made.
+    What it counted beyond our own calls of the last 24 hours, all that its day can hold of them, others have made. One
+    that never reached it is none of ours.
     """
     today = day_of(operation, asked_at)
     midnight = months.begins_at(today, operation.zone)
     polls = Poll.objects.filter(feed__operation=operation, started_at__gte=asked_at - timedelta(days=1))
+    polls = polls.exclude(outcome=NotReached.outcome)
     ours = operation.calls_on(today) + 1 + polls.filter(started_at__lt=midnight).count()
     asked = Operation.objects.filter(pk=operation.pk, claimed_by=holder, token_fingerprint=operation.token_fingerprint)
     asked.update(call_limit=told.limit, calls=F("calls") + max(0, told.used - ours))

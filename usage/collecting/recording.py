@@ -271,7 +271,7 @@ def products_of(feed: Feed, readings: Sequence[Reading]) -> dict[str, ProductRow
     new = {reading.description: reading for reading in readings if reading.description not in known}
     if new:
         storing.insert_new([new_product(feed, reading) for reading in new.values()], key=("api", "description"))
-        link_licences(feed)
+        link_licences(feed, new)
         known = known_products(feed.api, names)
     for reading in readings:
         if known[reading.description].is_duration != reading.is_duration:
@@ -300,13 +300,18 @@ def new_product(feed: Feed, reading: Reading) -> ProductRow:
     )
 
 
-def link_licences(feed: Feed) -> None:
-    """Hold usage products against the licences that the catalogue names, where just one product can be meant."""
+def link_licences(feed: Feed, new: Collection[str]) -> None:
+    """Hold new usage products, and all those of new licences, against the licences that the catalogue names, where just
+    one product can be meant. What an admin took from a product stays so.
+    """
     for api in APIS.values():
         if api.licensed_by and feed.api in (api.name, api.licensed_by):
             licences = list(Product.objects.filter(api=api.licensed_by, is_counted=True)[:2])
             if len(licences) == 1:
-                Product.objects.filter(api=api.name, licensed_by=None).update(licensed_by=licences[0])
+                unlinked = Product.objects.filter(api=api.name, licensed_by=None)
+                if feed.api == api.name:
+                    unlinked = unlinked.filter(description__in=new)
+                unlinked.update(licensed_by=licences[0])
 
 
 # Daily and monthly usage

@@ -17,8 +17,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 from django.db import connection
 from django.db.models import Field, JSONField, Model
 
-AT_ONCE = 50
-"""Rows in a statement: with 17 columns each, within the 999 parameters that every SQLite takes."""
+AT_ONCE = 49
+"""Rows in a statement: with 20 columns each, within the 999 parameters that every SQLite takes."""
 
 Row = TypeVar("Row")
 Other = TypeVar("Other")

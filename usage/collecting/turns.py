@@ -103,13 +103,17 @@ def _last_of(rows: Sequence[tuple[date, int, Decimal | None, datetime]], since: 
 
 
 def turn_of(feed: Feed, figures: Figures, clock: datetime) -> Turn | None:
-    """What undated figures at `clock` are of; None where the clock alone tells."""
+    """What undated figures at `clock` are of; None where the clock alone tells.
+
+    Where nothing was told of either side, what was learned of the vendor's midnight tells.
+    """
     begins = near(feed, clock)
     if begins is None or not figures:
         return None
     before, begun = told_about(feed, begins)
     if before is None:
-        return Turn(begins, Side.NEW) if begun else None
+        side = Side.NEW if begun else side_learned(feed, begins, clock)
+        return None if side is Side.UNSURE else Turn(begins, side)
     old = begins - timedelta(days=1)
     since = months.begins_at(old if feed.counts == Feed.Counts.DAY else months.first_of(old), feed.operation.zone)
     span = before.heard - since

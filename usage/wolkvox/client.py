@@ -217,11 +217,11 @@ def _explained(trouble: BaseException, deadline: Deadline) -> VendorError:
     if deadline.has_passed or is_due_to(TimeoutError):
         return _timed_out(deadline)
     if is_due_to(ssl.SSLError):
-        return TlsFailed(_tls_reason(causes))
+        return TlsFailed(_tls_reason(causes, deadline), is_under_way=deadline.has_sent)
     is_malformed = is_due_to(http.client.HTTPException, urllib3.exceptions.InvalidHeader)
     # http.client takes a silent close for a bad status.
     if is_malformed and deadline.has_sent and not is_due_to(ConnectionError):
-        return AnswerUnreadable("What came back is not HTTP.")
+        return AnswerUnreadable("What came back is not HTTP.", is_under_way=True)
     reason = next((reason for kind, reason in _UNREACHED.items() if is_due_to(kind)), _NO_WAY)
     return NotReached(reason, is_under_way=deadline.has_sent)
 
@@ -233,7 +233,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__context__
 
 
-def _tls_reason(causes: list[BaseException]) -> str:
+def _tls_reason(causes: list[BaseException], deadline: Deadline) -> str:
+    if deadline.has_sent:
+        return "It broke while an answer was waited for."
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"The certificate was not accepted: {cause.verify_message}."
