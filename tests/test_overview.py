@@ -87,6 +87,14 @@ def test_an_operations_page_says_what_the_overview_says_of_it(manager: Client) -
     assert '<section class="answer' not in text(manager.get(f"{cali.get_absolute_url()}?against=2026-09"))
 
 
+def test_the_answer_names_the_worst_first_in_whatever_order_the_table_is(manager: Client) -> None:
+    for number in range(5):
+        make(f"Cali {number}", 1000, 1300 + number * 100)
+    said = [answer_of(text(manager.get(path))) for path in ("/", "/?sort=name")]
+    assert "Cali 4 Email is" in said[0]
+    assert said[0] == said[1]
+
+
 def test_licences_that_rose_and_fell_again_did_not_stand_unchanged(manager: Client) -> None:
     cali = make("Cali", 1000, 1180)
     MonthlyUsage.objects.filter(product__kind="licences").update(lowest=40, highest=90)

@@ -1,3 +1,4 @@
+import json
 import re
 from datetime import UTC, date, datetime, timedelta
 from html import unescape
@@ -529,6 +530,19 @@ def test_status_says_what_is_used_of_the_days_calls_and_what_the_schedule_needs(
     )
     Operation.objects.update(is_active=False)
     assert "Calls to the vendor" not in text(client.get("/status/"))
+
+
+def test_no_two_lines_of_a_chart_look_the_same_and_what_is_not_drawn_is_said(
+    client: Client, sign_in: SignIn, operation: Operation
+) -> None:
+    products = [f"Product {number}" for number in range(10)]
+    for days in (24, 1):
+        hear(operation, "interactions", NOW - timedelta(days=days), *[(name, "100") for name in products])
+    sign_in("Managers")
+    shown = text(client.get(operation.get_absolute_url()))
+    charts = json.loads(shown.partition('id="charts" type="application/json">')[2].partition("</script>")[0])
+    assert len({line["slot"] for line in charts["products"]["series"]}) == 8
+    assert "Not every product is drawn: eight at the most" in shown
 
 
 def test_status_calls_nothing_good_that_is_not(client: Client, sign_in: SignIn, filled: Operation) -> None:

@@ -115,14 +115,15 @@ function line(series, colour, width, unfinished, card) {
   };
 }
 
-/** A point's style and how it is turned, by slot, as the stylesheet has them. */
+/** A point's style and how it is turned, by slot, as the stylesheet has them: from the ninth on, by another one's. */
 const MARKS = [["circle"], ["rect"], ["triangle"], ["rectRot"], ["cross"], ["crossRot"], ["triangle", 180], ["dash"]];
 
 /** A line that only its colour would tell from the others ends in a mark, which stands beside its name too. */
 function marked(series, { of }) {
-  const its = line(series, of(`p${series.slot}`), 2, series.unfinished ?? null, of("card"));
+  const [colour, mark] = [(series.slot - 1) % 8, (series.slot - 1 + (series.slot > 8 ? 4 : 0)) % 8];
+  const its = line(series, of(`p${colour + 1}`), 2, series.unfinished ?? null, of("card"));
   const end = series.data.findLastIndex((value) => value !== null);
-  const [pointStyle, pointRotation = 0] = MARKS[series.slot - 1];
+  const [pointStyle, pointRotation = 0] = MARKS[mark];
   return {
     ...its,
     pointStyle,

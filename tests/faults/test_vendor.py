@@ -216,6 +216,7 @@ FAULTS: dict[str, Fault] = {
         said("429 Too Many Requests", "", "Retry-After: 31536000"), "rate_limited", timedelta(hours=24)
     ),
     "500": Fault(said("500 Internal Server Error", ""), "server_failed", SOON),
+    "504": Fault(said("504 Gateway Timeout", ""), "server_failed", SOON, is_under_way=True),
     "503, Retry-After in seconds": Fault(
         said("503 Service Unavailable", "", "Retry-After: 300"), "server_failed", timedelta(minutes=5)
     ),

@@ -134,7 +134,7 @@ def test_a_day_of_nothing_is_a_tick_in_the_sparkline(operation: Operation) -> No
 
 
 def test_a_product_keeps_its_colour() -> None:
-    assert [charts.slot(Product(pk=pk)) for pk in (1, 8, 9, 1001)] == [1, 8, 1, 1]
+    assert [charts.slot(Product(pk=pk)) for pk in (1, 8, 9, 16, 17, 1001)] == [1, 8, 9, 16, 1, 9]
 
 
 @pytest.mark.parametrize("line", (LIBRARIES / "VERSIONS").read_text().splitlines())

@@ -24,7 +24,9 @@ from .years import Year, months_of
 
 Chart = dict[str, Any]
 
-COLOURS = 8
+LOOKS = 16
+"""Of eight colours and eight marks: the ninth has the first one's colour and another mark."""
+
 SERIES = 8
 """As many lines as can be told apart; what is left stands in the table."""
 
@@ -34,8 +36,8 @@ BARS = [[f"M{day * PITCH - 2} {HEIGHT}v-{height or 1}" for height in range(HEIGH
 
 
 def slot(product: Product) -> int:
-    """A product's place among the colours: the same on every page."""
-    return (product.pk - 1) % COLOURS + 1
+    """A product's place among the looks: the same on every page."""
+    return (product.pk - 1) % LOOKS + 1
 
 
 def sparkline(line: Line) -> SafeString:

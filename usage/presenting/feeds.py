@@ -327,6 +327,8 @@ def status(operations: OperationQuerySet, now: datetime) -> Status:
         operation.pk: (operation, []) for operation in operations.defer("token_encrypted")
     }
     for feed in feeds:
+        if feed.operation_id not in found:
+            continue  # added a moment ago
         operation, rows = found[feed.operation_id]
         state = state_of(feed, operation, now)
         above = [row.state for row in rows if _is_same(row.state, state)]

@@ -79,8 +79,8 @@ class Overview:
 
     @property
     def noted(self) -> Sequence[OperationMonth]:
-        """Those in trouble, and those with something that deserves a look."""
-        return [its for its in self.operations if its.is_trouble or its.looks]
+        """Those in trouble, and those with something that deserves a look, in that order whatever the table's is."""
+        return in_order(its for its in self.operations if its.is_trouble or its.looks)
 
     @property
     def is_compared(self) -> bool:

@@ -215,6 +215,7 @@ def refusal(
         retry_after=retry_after,
         excerpt=excerpt,
         token=token,
+        is_under_way=status == 504,  # a gateway gave up waiting, which the vendor behind it needn't know
     )
 
 
