@@ -114,6 +114,8 @@ def test_an_operation_of_which_nothing_is_polled_any_more_is_not_called_heard(ma
     assert answer_of(shown) == "The operation needs no look."
     assert "Polling is switched off" in shown
     assert "Polling is switched off" in text(manager.get(cali.get_absolute_url()))
+    cali.feeds.filter(api="ivr_calls").update(is_enabled=True)
+    assert answer_of(text(manager.get("/"))) == "The operation needs no look.", "what is polled was never heard"
 
 
 def test_a_search_leaves_the_months_as_they_are(manager: Client) -> None:
@@ -148,6 +150,21 @@ def test_a_closed_month_shows_its_products_as_they_were(manager: Client) -> None
     assert seen() == before
     Product.objects.filter(pk=gauge.pk).update(name="Licencias", is_counted=False)
     assert seen() == before
+
+
+def test_other_licences_since_a_closed_month_are_compared_with_themselves(manager: Client) -> None:
+    cali = make("Cali", 1000, 1180)
+    email, others = Product.objects.get(name="Email"), product_of("Other licences", "licences")
+    for usage in MonthlyUsage.objects.filter(product__name="Interaction licences"):
+        usage.pk, usage.product, usage.items, usage.items_by_day = None, others, 77, ["77"] * 23
+        usage.save()
+    MonthlyUsage.objects.filter(month=OCTOBER, product=email).update(
+        state="closed", closed_at=NOW, closed_name="Email", closed_kind="usage", closed_licensed_by=email.licensed_by
+    )
+    Product.objects.filter(pk=email.pk).update(licensed_by=others)
+    said = "Email is 18% above October&#x27;s pace; its 77 licences stood unchanged."
+    assert said in text(manager.get("/"))
+    assert said in text(manager.get(cali.get_absolute_url()))
 
 
 def test_the_answer_names_what_needs_a_look_with_its_sentence(manager: Client) -> None:

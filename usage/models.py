@@ -272,7 +272,7 @@ GAP_INTERVALS = 2.5
 class Poll(models.Model):
     """One call of a feed, with its outcome: `good`, or the outcome of a class of error.
 
-    While `is_held`, the figures of its answer stand nowhere yet.
+    While `is_held`, the figures of its answer stand nowhere yet. Where it was not sent, the vendor heard nothing of it.
     """
 
     feed = models.ForeignKey(Feed, models.CASCADE, related_name="polls", verbose_name=_("feed"), db_index=False)
@@ -287,6 +287,7 @@ class Poll(models.Model):
     size = models.PositiveIntegerField(_("bytes"), default=0)
     answer = models.ForeignKey(Answer, models.PROTECT, null=True, related_name="polls", verbose_name=_("answer"))
     is_held = models.BooleanField(default=False)
+    was_sent = models.BooleanField(default=True)
 
     class Meta:
         ordering = ["-started_at", "-id"]
@@ -482,7 +483,7 @@ class MonthlyUsage(models.Model):
 
     @cached_property
     def its_product(self) -> Product:
-        """The product, of a closed month as it was at the closing: no edit of an admin's changes what that shows."""
+        """The product; of a closed month with the name, kind, licences and counting that it had at the closing."""
         if not self.closed_name:
             return self.product
         as_it_was = copy(self.product)

@@ -43,7 +43,7 @@ async function check() {
   if (answer.redirected) return say("signedout");
   if (!answer.ok) return say("failed");
   const tag = answer.headers.get("ETag");
-  if (tag !== shown && document.activeElement.matches("main :is(input, select)")) return; // the new figures wait for who types
+  if (tag !== shown && document.activeElement.matches("main :is(input, select)")) return say("checked"); // then, not now: who types keeps the page
   checkedAt = Date.now();
   say("checked");
   if (tag === shown) return;

@@ -269,7 +269,7 @@ def test_a_refused_token_ends_the_round_and_holds_back_the_other_feeds(
 
 def test_a_vendor_that_is_not_there_is_tried_again_soon(operation: Operation, clock: Clock) -> None:
     poll = polling.poll_operation(operation.pk, client=BillingClient("http://127.0.0.1:9"), clock=clock)[0]
-    assert poll.outcome == "not_reached"
+    assert (poll.outcome, poll.was_sent) == ("not_reached", False)
     assert feed_of(operation).next_due_at == NOON + AT_A_TICK
 
 

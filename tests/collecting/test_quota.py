@@ -338,7 +338,7 @@ def test_what_other_programs_used_counts_and_our_own_calls_do_not_count_twice(
 ) -> None:
     yesterday = NOON - timedelta(hours=20)
     hear(operation, "ivr_calls", yesterday, ("IVR", "1"))
-    Poll.objects.create(feed=Poll.objects.get().feed, started_at=yesterday, ended_at=yesterday, outcome="not_reached")
+    Poll.objects.create(feed=Poll.objects.get().feed, started_at=yesterday, ended_at=yesterday, was_sent=False)
     simulator.elsewhere[operation.token] = 101
     poll(operation, client, clock)
     assert calls(operation) == 3 + 100, "one of them may have been our own, in the vendor's day"

@@ -1,8 +1,10 @@
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from threading import Event, Thread
+from time import sleep
 
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, connection, transaction
 
 from tests.conftest import body_of, hear, make_operation
 from usage.collecting import recording
@@ -280,6 +282,29 @@ def test_usage_is_licensed_by_the_licences_that_the_catalogue_names(operation: O
     hear(operation, "interactions", at(2), ("Email", "2"), ("Facebook", "1"))
     licences = Product.objects.get(description="Interaction licences")
     assert set(licences.licenses.values_list("description", flat=True)) == {"Email", "Facebook"}
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_usage_and_licences_that_are_new_at_once_find_each_other() -> None:
+    lima, quito = make_operation("Lima"), make_operation("Quito")
+    is_told = Event()
+
+    def tell_of_licences() -> None:
+        with transaction.atomic():
+            hear(lima, "interaction_licenses", at(1), ("Interaction licences", "40"))
+            is_told.set()
+            sleep(0.5)
+        connection.close()
+
+    other = Thread(target=tell_of_licences)
+    other.start()
+    is_told.wait(10)
+    hear(quito, "interactions", at(1), ("Email", "1"))
+    other.join()
+    licensed_by = Product.objects.get(description="Email").licensed_by
+    assert licensed_by is not None
+    assert licensed_by.description == "Interaction licences"
 
 
 def test_what_an_admin_took_from_its_licences_is_not_given_back(operation: Operation) -> None:

@@ -313,7 +313,7 @@ def suffer(polled: Polled, fault: Fault, logged: pytest.LogCaptureFixture, *, ur
     assert figures() == before
     assert (poll.outcome, poll.answer, poll.rows) == (fault.outcome, None, 0)
     assert (feed.failing_outcome, feed.failing_since) == (fault.outcome, at)
-    assert feed.failures == (fault.again != AT_A_TICK), "a call that never left counts for no back-off"
+    assert feed.failures == poll.was_sent == (fault.again != AT_A_TICK), "a call that never left counts for no back-off"
     assert feed.last_good_poll_at == heard
     assert polled.due_at == (pacing.next_on_grid(feed, at) if fault.again is ON_ITS_GRID else at + fault.again)
     assert_no_token(f"{list(Poll.objects.values())} {list(Feed.objects.values())} {logged.text}")

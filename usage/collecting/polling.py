@@ -291,6 +291,7 @@ def note_failure(
         code=error.code if error else "",
         message=error.message if error else "",
         excerpt=error.excerpt if error else "",
+        was_sent=error is None or not pacing.is_unsent(error),
     )
 
 

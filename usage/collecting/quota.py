@@ -15,7 +15,6 @@ from django.db.models import F, Sum
 
 from usage.models import Feed, Interval, MonthlyUsage, Operation, Poll
 from usage.wolkvox.catalogue import Kind
-from usage.wolkvox.errors import NotReached
 from usage.wolkvox.token_info import TokenInfo
 
 from . import months
@@ -57,7 +56,7 @@ def note_limit(operation: Operation, holder: str, asked_at: datetime, told: Toke
     today = day_of(operation, asked_at)
     midnight = months.begins_at(today, operation.zone)
     polls = Poll.objects.filter(feed__operation=operation, started_at__gte=asked_at - timedelta(days=1))
-    polls = polls.exclude(outcome=NotReached.outcome)
+    polls = polls.filter(was_sent=True)
     ours = operation.calls_on(today) + 1 + polls.filter(started_at__lt=midnight).count()
     asked = Operation.objects.filter(pk=operation.pk, claimed_by=holder, token_fingerprint=operation.token_fingerprint)
     asked.update(call_limit=told.limit, calls=F("calls") + max(0, told.used - ours))

@@ -270,6 +270,7 @@ def products_of(feed: Feed, readings: Sequence[Reading]) -> dict[str, ProductRow
     known = known_products(feed.api, names)
     new = {reading.description: reading for reading in readings if reading.description not in known}
     if new:
+        storing.lock(Product)  # so that new usage and new licences of two operations see each other
         storing.insert_new([new_product(feed, reading) for reading in new.values()], key=("api", "description"))
         link_licences(feed, new)
         known = known_products(feed.api, names)
@@ -302,7 +303,7 @@ def new_product(feed: Feed, reading: Reading) -> ProductRow:
 
 def link_licences(feed: Feed, new: Collection[str]) -> None:
     """Hold new usage products, and all those of new licences, against the licences that the catalogue names, where just
-    one product can be meant. What an admin took from a product stays so.
+    one product can be meant. What an admin took from a product stays so until there are new licences.
     """
     for api in APIS.values():
         if api.licensed_by and feed.api in (api.name, api.licensed_by):

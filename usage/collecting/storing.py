@@ -141,6 +141,13 @@ def save(row: Model, *columns: str) -> None:
     update(type(row), {f"{column} = %s": getattr(row, column) for column in columns}, "id = %s", row.pk)
 
 
+def lock(model: type[Model]) -> None:
+    """Let nobody else write to a table until the transaction ends. SQLite has one writer at a time anyway."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {_table_of(model).name} IN SHARE ROW EXCLUSIVE MODE")
+
+
 def insert_one(row: Model) -> None:
     """Insert a row and set its id."""
     row.pk = _inserted(row, "")

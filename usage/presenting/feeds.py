@@ -179,9 +179,9 @@ class Health:
 
 def health_of(operation: Operation, feeds: Iterable[Feed], now: datetime) -> Health:
     feeds = list(feeds)
-    heard = max((feed.last_good_poll_at for feed in feeds if feed.last_good_poll_at), default=None)
-    polled = [feed for feed in feeds if feed.is_enabled]
-    states = [state_of(feed, operation, now) for feed in polled or feeds]
+    told_by = [feed for feed in feeds if feed.is_enabled] or feeds
+    heard = max((feed.last_good_poll_at for feed in told_by if feed.last_good_poll_at), default=None)
+    states = [state_of(feed, operation, now) for feed in told_by]
     telling = [state for state in states if state.is_trouble or state.state in (State.HELD, State.OFF) or not heard]
     worst = min(telling, key=lambda state: state.rank, default=None)
     others = [state for state in states if state.is_trouble and worst and not _is_same(state, worst)]

@@ -441,10 +441,6 @@ def product_months(
     """
     found = {(row.operation_id, row.product_id, row.month): row for row in usages}
 
-    def licences(usage: MonthlyUsage | None) -> Licences | None:
-        gauge = (usage.operation_id, usage.its_product.licensed_by_id or 0, usage.month) if usage else None
-        return licences_of(found.get(gauge)) if gauge else None
-
     feed_of = {(feed.operation_id, feed.api): feed for feed in of_feeds}
     comparison = comparison or Comparison(month, month_before(month))
     against = comparison.against
@@ -452,16 +448,16 @@ def product_months(
     for (operation_id, product_id, its_month), usage in found.items():
         if its_month != month or not usage.its_product.is_counted:
             continue
-        before = found.get((operation_id, product_id, against))
+        gauge = usage.its_product.licensed_by_id or 0
         rows.append(
             ProductMonth(
                 operation=operations[operation_id],
                 product=usage.its_product,
                 comparison=comparison,
                 usage=usage,
-                before=before,
-                licences=licences(usage),
-                licences_before=licences(before),
+                before=found.get((operation_id, product_id, against)),
+                licences=licences_of(found.get((operation_id, gauge, month))),
+                licences_before=licences_of(found.get((operation_id, gauge, against))),
                 feed=feed_of.get((operation_id, usage.product.api)),
                 now=now,
                 corrections=(corrections or {}).get(usage.pk, ()),

@@ -89,6 +89,10 @@ def operation_months(operations: OperationQuerySet, month: date, now: datetime) 
     return [replace(its, looks=looks[pk]) for pk, its in months.items()]
 
 
+def in_order_of(product: Product) -> tuple[int, str, int]:
+    return ORDER[product.api], product.name, product.id
+
+
 class Listed(NamedTuple):
     """What the overview reads of a product's month: `first` is a gauge's first figure, which `has_moved` if it was ever
     another one, and `day` is the last that the figure covers to its end."""
@@ -122,7 +126,7 @@ def listed_of(
 
     The lists stay text: whoever reads one keeps what it came to.
     """
-    in_order = sorted(Product.objects.all(), key=lambda product: (ORDER[product.api], product.name, product.id))
+    in_order = sorted(Product.objects.all(), key=in_order_of)
     products = {product.id: product for product in in_order}
     place = {product.id: number for number, product in enumerate(in_order)}
     texts = map(as_text, ("as_of", "items_by_day", "reckoned_days"))
@@ -150,6 +154,8 @@ def listed_of(
         as_of, day = heard(operation, text)
         first = items if its.is_usage else first_known(json.loads(by_day), items)
         listed[operation].append(Listed(operation, its, items, first, as_of, by_day, reckoned, has_moved, day))
+    for operation in {operation for operation, _ in closed}:
+        listed[operation].sort(key=lambda row: in_order_of(row.product))
     return listed, before
 
 

@@ -91,7 +91,7 @@ class BillingClient:
         if not _is_callable(url):
             raise ValueError("The vendor's URL must be http:// or https:// with a host.")
         self._url = url.rstrip("/")
-        self._proxies = {"all": proxy} if proxy else {}
+        self._proxies = {"https": proxy} if proxy else {}
         self._deadline = deadline
         self._max_bytes = max_bytes
         self._now = now
