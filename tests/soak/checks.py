@@ -231,12 +231,13 @@ def rebuilt() -> Iterator[str]:
 
 def pace(calls: Iterable[Call]) -> Iterator[str]:
     """No API of an operation is called again within its interval of one that was read, but for a late tick's minute. A
-    day's last call may come sooner than that, though not than the vendor's pace.
+    day's last call may come sooner than that, though not than the vendor's pace, and may come after midnight.
     """
     last: dict[tuple[int, str], Call] = {}
     for call in calls:
         before, minutes = last.get((call.account.number, call.api)), call.account.apis.get(call.api, 0)
-        is_last = call.at.astimezone(call.account.zone).time() >= time(23, 55)
+        at = call.at.astimezone(call.account.zone)
+        is_last = at.time() >= time(23, 55) or (before and before.at.astimezone(at.tzinfo).date() < at.date())
         interval = timedelta(minutes=(min(5, minutes) if is_last else minutes) - 1)
         if before and before.is_read and not before.was_paused and call.at - before.at < interval:
             yield f"{call.account.name}: {call.api} was called at {before.at} and at {call.at}"
