@@ -264,6 +264,7 @@ def test_a_page_renews_itself_though_another_tab_has_the_new_figures_already(
 ) -> None:
     page.clock.install()
     page.goto("/operations/bogot/")
+    page.clock.run_for(4_000)
     page.wait_for_load_state("networkidle")
     with ThreadPoolExecutor(1) as another_thread:  # the browser's has an event loop
         another_thread.submit(hear_more, operations[0]).result()

@@ -5,7 +5,8 @@ const line = document.getElementById("fresh");
 const main = document.getElementById("main");
 const clock = (at) => new Date(at).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 let checkedAt = Date.now();
-let shown = fetch(location.href, { cache: "force-cache" }).then((loaded) => loaded.headers.get("ETag"), () => null); // what its tag is
+const loaded = () => fetch(location.href, { cache: "force-cache" }).then((its) => its.headers.get("ETag"), () => null);
+let shown = new Promise((known) => setTimeout(() => known(loaded()), 3_000)); // its tag, asked for once the page is quiet
 
 /** One of the sentences that the line holds. */
 function say(sentence) {
@@ -34,7 +35,7 @@ function show(text) {
 async function check() {
   let answer, text;
   try {
-    shown = await shown; // known since the page was loaded: another tab may have brought its browser a later one
+    shown = await shown; // since before another tab may have brought its browser a later page
     answer = await fetch(location.href, { cache: "no-cache" }); // the browser adds If-None-Match
     text = await answer.text();
   } catch {
