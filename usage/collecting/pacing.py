@@ -136,18 +136,26 @@ def due_after(error: Exception, feed: Feed, started_at: datetime, ended_at: date
 
     A wait leads over no midnight: the last time of a day may be the month's. What the vendor asks for is kept to.
     """
-    waits_for_admin = isinstance(error, WAITS_FOR_AN_ADMIN)
-    if not waits_for_admin and not isinstance(error, BACKS_OFF) and isinstance(error, VendorError | TokenUnreadable):
+    wait = wait_after(error, feed.failures)
+    if wait is None:
         # Where a token can't be read, its key may be back at the next poll. The usual lead will do: what tells nothing
         # comes last in its round, and is back in a slot of its own with the next good poll.
         return next_on_grid(feed, started_at)
-    wait: timedelta = AT_A_TICK if is_unsent(error) else min(SOON * 2 ** min(feed.failures, 10), MOST)
-    if waits_for_admin:
-        wait = HOUR
     retry_after = error.retry_after if isinstance(error, VendorError) else None
     at = max(started_at + wait, ended_at + (retry_after or timedelta()))
     last = next_midnight(feed, ended_at) - lead_of(feed)
     return min(at, last) if not retry_after and last >= ended_at + SOON else at
+
+
+def wait_after(error: Exception, failures: int) -> timedelta | None:
+    """How long what failed so often before waits at the least; None where its grid will do."""
+    if isinstance(error, WAITS_FOR_AN_ADMIN):
+        return HOUR
+    if is_unsent(error):
+        return AT_A_TICK
+    if isinstance(error, BACKS_OFF) or not isinstance(error, VendorError | TokenUnreadable):
+        return min(SOON * (1 << min(failures, 10)), MOST)
+    return None
 
 
 def free_at(feed: Feed, now: datetime) -> datetime:

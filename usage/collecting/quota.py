@@ -55,8 +55,7 @@ def note_limit(operation: Operation, holder: str, asked_at: datetime, told: Toke
     """
     today = day_of(operation, asked_at)
     midnight = months.begins_at(today, operation.zone)
-    polls = Poll.objects.filter(feed__operation=operation, started_at__gte=asked_at - timedelta(days=1))
-    polls = polls.filter(was_sent=True)
+    polls = Poll.objects.filter(feed__operation=operation, started_at__gte=asked_at - timedelta(days=1), was_sent=True)
     ours = operation.calls_on(today) + 1 + polls.filter(started_at__lt=midnight).count()
     asked = Operation.objects.filter(pk=operation.pk, claimed_by=holder, token_fingerprint=operation.token_fingerprint)
     asked.update(call_limit=told.limit, calls=F("calls") + max(0, told.used - ours))

@@ -61,19 +61,24 @@ class DayPage:
         return self.known is not None and self.day.day == self.row.unfinished
 
     @property
+    def span(self) -> tuple[datetime, datetime]:
+        """When it begins and ends."""
+        zone = self.row.operation.zone
+        return midnight(self.day, zone), midnight(self.day + timedelta(days=1), zone)
+
+    @property
     def stretches(self) -> list[tuple[datetime, datetime]]:
         """Those of the day without a good poll."""
-        zone = self.row.operation.zone
-        begin, end = midnight(self.day, zone), midnight(self.day + timedelta(days=1), zone)
+        begin, end = self.span
         cut = [(max(began, begin), min(ended, end)) for began, ended in self.row.gaps]
         return [(began, ended) for began, ended in cut if began < ended]
 
     @property
     def is_unheard(self) -> bool:
         """Whether one of them is all of the day, as far as it has come."""
-        zone = self.row.operation.zone
-        begin, end = midnight(self.day, zone), min(midnight(self.day + timedelta(days=1), zone), self.row.now)
-        return any(began <= begin and end - ended < timedelta(seconds=1) for began, ended in self.stretches)
+        begin, end = self.span
+        until = min(end, self.row.now)
+        return any(began <= begin and until - ended < timedelta(seconds=1) for began, ended in self.stretches)
 
     @property
     def why_unknown(self) -> str:

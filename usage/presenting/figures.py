@@ -26,6 +26,10 @@ ORDER = {name: number for number, name in enumerate(sorted(APIS, key=lambda name
 """The catalogue's order, but first what is held against licences."""
 
 
+def in_order_of(product: Product) -> tuple[int, str, int]:
+    return ORDER[product.api], product.name, product.pk
+
+
 # Months
 
 
@@ -440,7 +444,6 @@ def product_months(
     `corrections` are by the id of the monthly row.
     """
     found = {(row.operation_id, row.product_id, row.month): row for row in usages}
-
     feed_of = {(feed.operation_id, feed.api): feed for feed in of_feeds}
     comparison = comparison or Comparison(month, month_before(month))
     against = comparison.against
@@ -463,4 +466,4 @@ def product_months(
                 corrections=(corrections or {}).get(usage.pk, ()),
             )
         )
-    return sorted(rows, key=lambda row: (ORDER[row.product.api], row.product.name, row.product.pk))
+    return sorted(rows, key=lambda row: in_order_of(row.product))

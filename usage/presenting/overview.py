@@ -19,7 +19,7 @@ from usage.wolkvox.catalogue import APIS
 
 from . import feeds, insights
 from .feeds import Health
-from .figures import ORDER, Line, first_known, has_ended, last_complete_day, length_of, month_before
+from .figures import Line, first_known, has_ended, in_order_of, last_complete_day, length_of, month_before
 from .insights import Look, Usual, pace_of, usual_of
 from .queries import as_text, feeds_of, time_of, usages_of
 
@@ -87,10 +87,6 @@ def operation_months(operations: OperationQuerySet, month: date, now: datetime) 
         {pk: last_complete_day(month, now, found[pk], now) for pk in months},
     )
     return [replace(its, looks=looks[pk]) for pk, its in months.items()]
-
-
-def in_order_of(product: Product) -> tuple[int, str, int]:
-    return ORDER[product.api], product.name, product.id
 
 
 class Listed(NamedTuple):

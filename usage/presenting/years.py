@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from usage.models import MonthlyUsage, Operation, Product
 
-from .figures import ORDER, running_gap, seconds_of
+from .figures import in_order_of, running_gap, seconds_of
 from .queries import counted, feeds_of, usages_of, with_corrections
 
 State = MonthlyUsage.State
@@ -85,7 +85,7 @@ def operation_year(operation: Operation, number: int, known: Sequence[date], now
     rows = usages_of(months, itself).filter(counted())
     usages, corrections = with_corrections(rows.defer("items_by_day", "to_date_by_day", "reckoned_days", "gaps"))
     by_id = {usage.product_id: usage.its_product for usage in sorted(usages, key=lambda its: its.month)}
-    products = sorted(by_id.values(), key=lambda its: (not its.is_usage, ORDER[its.api], its.name, its.pk))
+    products = sorted(by_id.values(), key=lambda its: (not its.is_usage, *in_order_of(its)))
     found = {(usage.month, usage.product_id): usage for usage in usages}
     of_api = {feed.api: feed for feed in feeds_of(itself)}
     unheard: defaultdict[date, int] = defaultdict(int)
