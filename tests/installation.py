@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ PATIENCE = 60.0
 """Seconds within which all that has to come by itself must have come."""
 
 Process = subprocess.Popen[bytes]
+
+
+def zone_at_noon() -> str:
+    """A time zone where it is about noon: what is heard now is far from the turn of a month, whose figures may be held.
+
+    The signs of these names are the other way round: Etc/GMT+5 is five hours behind Greenwich.
+    """
+    return f"Etc/GMT{datetime.now(UTC).hour - 12:+}"
 
 
 class Valkey:

