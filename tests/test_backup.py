@@ -21,13 +21,15 @@ import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
+from tests.installation import zone_at_noon
 from tests.test_commands import ROOT, TOKEN, Installation
 from tests.with_postgres import binaries, cluster
 from usage.collecting import backup
 from usage.wolkvox.simulator import Simulator, serve, token_of
 
 KEPT = "*-before-restore-*"
-BOGOTA = ZoneInfo("America/Bogota")
+ZONE = zone_at_noon()
+"""Where the operation is: 20 minutes ago are of the same day there."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def polled(tmp_path_factory: pytest.TempPathFactory) -> Installation:
         database = tmp_path_factory.mktemp("polled") / "live.sqlite3"
         made = Installation(database, Fernet.generate_key().decode(), server.url)
         assert made.run("migrate", "--verbosity=0").code == 0
-        assert made.add().code == 0
+        assert made.add("Medellín", TOKEN, "--time-zone", ZONE).code == 0
         assert made.run("poll").code == 0
     return made
 
@@ -297,7 +299,7 @@ def test_what_was_called_since_the_backup_is_asked_of_the_vendor(manage: Install
     """The day's count is the backup's. Kept to, it would let the day's limit be broken."""
     manage.run("backup", str(file))
     now = datetime.now(UTC)
-    today, due, later = now.astimezone(BOGOTA).date(), now - timedelta(minutes=20), now + timedelta(days=1)
+    today, due, later = now.astimezone(ZoneInfo(ZONE)).date(), now - timedelta(minutes=20), now + timedelta(days=1)
     write(file, f"UPDATE usage_operation SET calls = 80, calls_day = '{today}', limit_due_at = '{later:%F %T}'")
     write(file, f"UPDATE usage_feed SET next_due_at = '{due:%F %T}', last_poll_at = '{due:%F %T}' WHERE is_enabled")
     assert manage.run("restore", str(file)).code == 0

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.installation import Installation, Valkey
+from tests.installation import Installation, Valkey, zone_at_noon
 from tests.with_postgres import cluster
 from usage.wolkvox.simulator import Simulator, SimulatorServer, serve, token_of
 
@@ -106,7 +106,8 @@ def test_a_backup_is_made_and_restored_while_all_of_it_runs(
 ) -> None:
     database, backup = installation.folder / "data" / "billing.sqlite3", tmp_path / "backup.sqlite3"
     installation.manage("migrate")
-    installation.manage("add_operation", "Bogotá", "--server", "0012", said=f"{TOKEN}\n")
+    zone = zone_at_noon()  # 20 minutes ago are of the same month there
+    installation.manage("add_operation", "Bogotá", "--server", "0012", "--time-zone", zone, said=f"{TOKEN}\n")
     cookie = f"sessionid={installation.manage('shell', '--no-imports', '-c', SIGN_IN).strip()}"
     running()
     installation.until("the first polls", lambda: installation.count("poll", "outcome = 'good'") >= 2)
