@@ -280,6 +280,57 @@ def test_licences_are_used_by_products_that_nobody_holds_against_them(manager: C
     assert operation.name in named(text(manager.get("/")))
 
 
+# A product that the vendor names no more
+
+
+RENAMED = "The vendor named Email until 12 Nov only; if it has another name now, its use counts twice."
+
+
+def rename(cali: Operation) -> None:
+    """Since the 12th the vendor tells of Mail instead of Email."""
+    fill(cali, NOVEMBER, 1100, name="Mail")
+    at = datetime(2026, 11, 13, 4, 59, tzinfo=UTC)  # the 12th in Bogotá
+    MonthlyUsage.objects.filter(product__description="Email", month=NOVEMBER).update(as_of=at)
+
+
+def test_a_product_that_is_named_no_more_is_told_before_all_else(manager: Client) -> None:
+    cali = make("Cali", 1000, 1400)
+    assert RENAMED not in text(manager.get("/"))
+    rename(cali)
+    shown = text(manager.get("/"))
+    assert answer_of(shown) == f"The operation needs a look Cali {RENAMED}"
+    page = text(manager.get(cali.get_absolute_url()))
+    assert answer_of(page) == RENAMED, "how it keeps its pace, nobody knows"
+    assert f'<span class="warn">{RENAMED}</span>' in page
+    assert page.count(RENAMED) == 2
+
+
+def test_licences_that_are_named_no_more_are_told_too(manager: Client) -> None:
+    cali = make("Cali", 1000, 1000)
+    other = product_of("Agents", "licences")
+    MonthlyUsage.objects.create(operation=cali, product=other, month=NOVEMBER, items=40, as_of=NOW)
+    said = "The vendor named Interaction licences until 23 Nov only; the figure is the last that it told."
+    for path in ("/", cali.get_absolute_url()):
+        assert answer_of(text(manager.get(path))).endswith(said)
+
+
+@pytest.mark.parametrize(
+    "as_it_is",
+    [
+        lambda: Feed.objects.filter(api="interactions").update(counts="day"),
+        lambda: MonthlyUsage.objects.filter(product__description="Email", month=NOVEMBER).update(items=0),
+        lambda: MonthlyUsage.objects.filter(product__description="Mail").delete(),
+    ],
+    ids=["a day's count begins anew", "nothing was used", "nothing else is told of either"],
+)
+def test_nothing_is_said_of_a_silence_that_may_be_right(manager: Client, as_it_is: Callable[[], object]) -> None:
+    cali = make("Cali", 1000, 1400)
+    rename(cali)
+    as_it_is()
+    for path in ("/", cali.get_absolute_url()):
+        assert "named Email" not in text(manager.get(path))
+
+
 # What the address asks for
 
 

@@ -162,7 +162,7 @@ class Licences:
 class Line(NamedTuple):
     """A product's month in an operation, as a line of a long table shows it: against the same days, or its pace.
 
-    Its lists are the JSON of `usage`.
+    Its lists are the JSON of `usage`. The vendor named it until `gone_since` only, unless that is None.
     """
 
     product: Product
@@ -176,6 +176,7 @@ class Line(NamedTuple):
     licences_before: Decimal | None = None
     licences_moved: bool = False
     pace: Pace | None = None
+    gone_since: date | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,7 @@ class ProductMonth:
     feed: Feed | None
     now: datetime
     corrections: Sequence[Correction] = ()
+    gone_since: date | None = None
 
     @cached_property
     def has_ended(self) -> bool:
@@ -240,6 +242,7 @@ class ProductMonth:
             licences=licences.last if licences else None,
             licences_change=licences.change if licences else Decimal(0),
             licences_moved=licences is not None and licences.have_moved,
+            gone_since=self.gone_since,
         )
 
     def _used(self, usage: MonthlyUsage, licences: Licences | None, days: Days) -> Decimal | None:
@@ -447,9 +450,13 @@ def product_months(
     feed_of = {(feed.operation_id, feed.api): feed for feed in of_feeds}
     comparison = comparison or Comparison(month, month_before(month))
     against = comparison.against
+    of_month = [usage for usage in found.values() if usage.month == month]
+    heard = ((operations[its.operation_id], its.product, its.items, its.as_of) for its in of_month)
+    gone = gone_of(heard, feed_of.values())
     rows = []
-    for (operation_id, product_id, its_month), usage in found.items():
-        if its_month != month or not usage.its_product.is_counted:
+    for usage in of_month:
+        operation_id, product_id = usage.operation_id, usage.product_id
+        if not usage.its_product.is_counted:
             continue
         gauge = usage.its_product.licensed_by_id or 0
         rows.append(
@@ -464,6 +471,29 @@ def product_months(
                 feed=feed_of.get((operation_id, usage.product.api)),
                 now=now,
                 corrections=(corrections or {}).get(usage.pk, ()),
+                gone_since=gone.get((operation_id, product_id)),
             )
         )
     return sorted(rows, key=lambda row: in_order_of(row.product))
+
+
+def gone_of(
+    heard: Iterable[tuple[Operation, Product, Decimal, datetime]], of_feeds: Iterable[Feed]
+) -> dict[tuple[int, int], date]:
+    """By operation and product, of one month: until which day the vendor named those that it names no more, while it
+    names others of their API. `heard` has the figure of each product that was named, and when it last was.
+
+    It may have renamed them, and then their use counts twice: of the month to date nothing used can vanish. Of a day it
+    can, so feeds that count the day are left out.
+    """
+    counting = {(feed.operation_id, feed.api) for feed in of_feeds if feed.counts == Feed.Counts.MONTH}
+    rows = [row for row in heard if (row[0].pk, row[1].api) in counting]
+    latest: dict[tuple[int, str], datetime] = {}
+    for operation, product, _items, at in rows:
+        key = operation.pk, product.api
+        latest[key] = max(at, latest.get(key, at))
+    return {
+        (operation.pk, product.pk): at.astimezone(operation.zone).date()
+        for operation, product, items, at in rows
+        if items and at < latest[operation.pk, product.api]
+    }

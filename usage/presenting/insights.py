@@ -115,6 +115,7 @@ def pace(by_day: Days, left_out: Collection[int], days: int, usual: Usual, least
 
 
 class Kind(StrEnum):
+    GONE = "gone"
     ABOVE = "above"
     BELOW = "below"
     UNUSED = "unused"
@@ -124,7 +125,8 @@ class Kind(StrEnum):
 class Look(NamedTuple):
     """What deserves one. Of a pace or of use per licence `number` is the percent, of unused licences the days.
 
-    `weight` is what part is concerned of all use of the API, or of all such licences, in the operations looked at.
+    `weight` is what part is concerned of all use of the API, or of all such licences, in the operations looked at: 1 of
+    what may count twice.
     """
 
     kind: Kind
@@ -140,13 +142,15 @@ def looks(lines: Mapping[Key, Sequence[Line]], yesterdays: Mapping[Key, int]) ->
     found = {}
     for key, its in lines.items():
         held = by_licence(its)
-        found[key] = [*paces(its), *use_per_licence(held), *unused(held, yesterdays[key])]
+        found[key] = [*gone(its), *paces(its), *use_per_licence(held), *unused(held, yesterdays[key])]
         for line, pace in told(its):
             usuals[line.product.api] += max(pace.now, pace.then)
         for gauge, group in held.items():
             licences[gauge] += group[0].licences or 0
 
     def weighed(look: Look) -> Look:
+        if look.kind == Kind.GONE:
+            return look
         product = look.line.product
         is_of_licences = look.kind in (Kind.UNUSED, Kind.THIN)
         whole = float(licences[licensing(product)]) if is_of_licences else usuals[product.api]
@@ -155,14 +159,21 @@ def looks(lines: Mapping[Key, Sequence[Line]], yesterdays: Mapping[Key, int]) ->
     return {key: sorted(map(weighed, its), key=urgency) for key, its in found.items()}
 
 
-def urgency(look: Look) -> tuple[bool, float]:
-    """Where nothing is used any more, that says more than how far it is behind."""
-    return look.kind != Kind.UNUSED, -look.weight
+def urgency(look: Look) -> tuple[bool, bool, float]:
+    """What may make the figures wrong comes first. Where nothing is used any more, that says more than how far it is
+    behind.
+    """
+    return look.kind != Kind.GONE, look.kind != Kind.UNUSED, -look.weight
+
+
+def gone(lines: Iterable[Line]) -> list[Look]:
+    """The products that the vendor names no more: they may have another name, and count twice."""
+    return [Look(Kind.GONE, line, 0, 1) for line in lines if line.gone_since]
 
 
 def told(lines: Iterable[Line]) -> list[tuple[Line, Pace]]:
-    """The products of which enough is known to speak of their pace."""
-    return [(line, line.pace) for line in lines if line.pace and line.pace.is_enough]
+    """The products of which enough is known to speak of their pace; of one that is named no more, nobody knows."""
+    return [(line, line.pace) for line in lines if line.pace and line.pace.is_enough and not line.gone_since]
 
 
 def paces(lines: Iterable[Line]) -> list[Look]:
@@ -254,7 +265,8 @@ def sentences(looks: Iterable[Look], main: Line | None, before: date, is_over: b
         is_pace = look.kind in (Kind.ABOVE, Kind.BELOW)
         line = look.line._replace(licences=None) if is_pace and gauge in told else look.line
         said.append(sentence(look._replace(line=line), before, is_over))
-        told.add(gauge)
+        if look.kind != Kind.GONE:
+            told.add(gauge)
     if not said and main:
         said = [sentence_of_pace(main, before, is_over)]
     return [its for its in said if its]
@@ -262,6 +274,8 @@ def sentences(looks: Iterable[Look], main: Line | None, before: date, is_over: b
 
 def sentence(look: Look, before: date, is_over: bool) -> str:
     """A look in plain words, against the month before."""
+    if look.kind == Kind.GONE and look.line.gone_since:
+        return words.named_until(look.line.product, look.line.gone_since)
     if look.kind == Kind.UNUSED:
         return sentence_of_unused(look, is_over)
     if look.kind == Kind.THIN:

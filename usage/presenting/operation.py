@@ -73,6 +73,7 @@ def operation_page(
     rows = product_months(usages, month, known, of_feeds, now, corrections=corrections, comparison=comparison)
     days = days_of(operation, month, {row.product.pk for row in rows} | {row.product.licensed_by_id for row in rows})
     is_over, used = has_ended(month, operation, now), [row for row in rows if row.product.is_usage]
+    gone = [row.line for row in rows if row.gone_since and not row.product.is_usage]
     items = {usage.product: usage.items for usage in usages if usage.month == month}
     idle = [] if is_over else idle_of(operation, items, of_feeds, month, now)
     return OperationPage(
@@ -82,7 +83,7 @@ def operation_page(
         gauges=[row for row in rows if not row.product.is_usage],
         health=feeds.health_of(operation, of_feeds, now),
         has_ended=is_over,
-        sentences=sentences_of(operation, used, idle, comparison, now),
+        sentences=sentences_of(operation, used, [*gone, *idle], comparison, now),
     )
 
 
@@ -134,13 +135,13 @@ def _day(row: ProductMonth, day: date, known: Known | None, gauge: Known | None)
 
 
 def sentences_of(
-    operation: Operation, rows: Sequence[ProductMonth], idle: Sequence[Line], held: Comparison, now: datetime
+    operation: Operation, rows: Sequence[ProductMonth], unlisted: Sequence[Line], held: Comparison, now: datetime
 ) -> list[str]:
     """What the overview says of an operation, and what else deserves a look; nothing beside any other month."""
     if held.against != month_before(held.month):
         return []
     lines = [line_with_pace(row) for row in rows]
-    looks = insights.looks({0: [*lines, *idle]}, {0: last_complete_day(held.month, now, operation, now)})[0]
+    looks = insights.looks({0: [*lines, *unlisted]}, {0: last_complete_day(held.month, now, operation, now)})[0]
     return insights.sentences(looks, main_of(lines), held.against, has_ended(held.month, operation, now))
 
 

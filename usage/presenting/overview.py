@@ -19,7 +19,7 @@ from usage.wolkvox.catalogue import APIS
 
 from . import feeds, insights
 from .feeds import Health
-from .figures import Line, first_known, has_ended, in_order_of, last_complete_day, length_of, month_before
+from .figures import Line, first_known, gone_of, has_ended, in_order_of, last_complete_day, length_of, month_before
 from .insights import Look, Usual, pace_of, usual_of
 from .queries import as_text, feeds_of, time_of, usages_of
 
@@ -29,7 +29,8 @@ class OperationMonth:
     """An operation on the overview, over its usage products, or its gauges where it uses none.
 
     `heard` is the last good poll: of the feed read most often, or behind the figures of a month that is over.
-    `idle` are the licences of whose use nothing is told. `looks` are what deserves one, in order of urgency.
+    `unlisted` is what may deserve a look beside: licences of whose use nothing is told, or that are named no more.
+    `looks` are what deserves one, in order of urgency.
     """
 
     operation: Operation
@@ -38,7 +39,7 @@ class OperationMonth:
     health: Health
     has_ended: bool
     heard: datetime | None
-    idle: Sequence[Line] = ()
+    unlisted: Sequence[Line] = ()
     looks: Sequence[Look] = ()
 
     @property
@@ -83,7 +84,7 @@ def operation_months(operations: OperationQuerySet, month: date, now: datetime) 
         if operation.is_active or any(row.product.is_counted for row in listed[pk])
     }
     looks = insights.looks(
-        {pk: [*its.rows, *its.idle] for pk, its in months.items()},
+        {pk: [*its.rows, *its.unlisted] for pk, its in months.items()},
         {pk: last_complete_day(month, now, found[pk], now) for pk in months},
     )
     return [replace(its, looks=looks[pk]) for pk, its in months.items()]
@@ -190,9 +191,15 @@ def operation_month(
         polled = [(feed.interval, feed.last_good_poll_at) for feed in of_feeds if feed.api in apis]
         heard = min(polled)[1] if polled else health.heard
     gauges = {row.product.id: row for row in listed if not row.product.is_usage}
-    lines = [line_of(row, gauges.get(row.product.licensed_by_id or 0), before, is_over=is_over) for row in shown]
+    gone = gone_of(((operation, row.product, row.items, row.as_of) for row in listed), of_feeds)
+
+    def line(row: Listed) -> Line:
+        its = line_of(row, gauges.get(row.product.licensed_by_id or 0), before, is_over=is_over)
+        return its._replace(gone_since=gone.get((operation.pk, row.product.id)))
+
     idle = [] if is_over else idle_of(operation, {row.product: row.items for row in listed}, of_feeds, month, now)
-    return OperationMonth(operation, month, lines, health, is_over, heard, idle)
+    gone_too = [line(row) for row in counted if row not in shown and (operation.pk, row.product.id) in gone]
+    return OperationMonth(operation, month, [line(row) for row in shown], health, is_over, heard, [*idle, *gone_too])
 
 
 def line_of(row: Listed, gauge: Listed | None, before: Befores, *, is_over: bool) -> Line:

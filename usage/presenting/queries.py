@@ -69,7 +69,7 @@ def feeds_of(operations: OperationQuerySet) -> list[Feed]:
     """Those that are polled or were, with what their state is told from."""
     heard = Q(is_enabled=True) | Q(last_good_poll_at__isnull=False)
     found = Feed.objects.filter(heard, operation__in=operations).order_by("operation_id", "interval", "id")
-    return list(found.only("operation", "api", "interval", *feeds.STATED))
+    return list(found.only("operation", "api", "interval", "counts", *feeds.STATED))
 
 
 def with_corrections(usages: QuerySet[MonthlyUsage]) -> tuple[list[MonthlyUsage], dict[int, list[Correction]]]:

@@ -247,6 +247,15 @@ def unheard(seconds: int) -> str:
     return _("No answer for %(length)s") % {"length": stretch(seconds)}
 
 
+def named_until(product: Product, day: date) -> str:
+    """Of a product that the vendor names no more, while it names others."""
+    if product.is_usage:
+        said = _("The vendor named %(product)s until %(day)s only; if it has another name now, its use counts twice.")
+    else:
+        said = _("The vendor named %(product)s until %(day)s only; the figure is the last that it told.")
+    return said % {"product": product.name, "day": day_and_month(day)}
+
+
 # Closed months
 
 

@@ -28,6 +28,7 @@ for function in (
     words.glance,
     words.month_name,
     words.month_year,
+    words.named_until,
     words.number,
     words.other_zone,
     words.signed,
