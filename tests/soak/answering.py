@@ -132,6 +132,11 @@ def with_the_token_in_hex(asked: Asked, data: list[Row]) -> Answer:
     return Answer(envelope(data, msg="TOKEN").replace(b"TOKEN", in_hex(asked.token).encode()))
 
 
+def with_the_token_in_a_header(asked: Asked, data: list[Row]) -> Answer:
+    """That nobody can read, for the blank in its name; a library may complain of it, and quote it."""
+    return Answer(envelope(data), headers=(("wolkvox-token ", asked.token),))
+
+
 def without_a_type(asked: Asked, data: list[Row]) -> Answer:
     return Answer(b"\xef\xbb\xbf" + envelope(data), content_type="")
 
@@ -152,6 +157,7 @@ DRESSES = (
     with_unseen_characters,
     with_the_token,
     with_the_token_in_hex,
+    with_the_token_in_a_header,
     without_a_type,
     under_another_name,
 )
