@@ -43,8 +43,12 @@ def items_field(*, null: bool = False) -> models.DecimalField[Any, Any]:
     return models.DecimalField(max_digits=DIGITS, decimal_places=PLACES, null=null)
 
 
+WITHOUT_SUMMER = frozenset({"CET", "EET", "MET", "WET"})
+"""Names that PostgreSQL takes for abbreviations, always winter's, where Python knows their summers."""
+
+
 def validate_time_zone(name: str) -> None:
-    if name not in available_timezones():
+    if name in WITHOUT_SUMMER or name not in available_timezones():
         raise ValidationError(
             _("“%(name)s” is not a time zone. Write one such as America/Bogota."), params={"name": name}
         )

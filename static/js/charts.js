@@ -16,6 +16,7 @@ const ticks = (highest) => (highest < 100000 ? whole : compact);
 /** A figure of a product; durations come in hours, and are said as the server says them. */
 function figure(value, chart) {
   if (!chart.isDuration) return [whole.format(value), chart.unit].filter(Boolean).join(chart.unit === "%" ? "" : " ");
+  if (value < 0) return `-${figure(-value, chart)}`;
   const seconds = Math.round(value * 3600);
   const [hours, minutes, rest] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), seconds % 60];
   return hours ? `${whole.format(hours)} h ${String(minutes).padStart(2, "0")} min` : `${minutes} min ${String(rest).padStart(2, "0")} s`;

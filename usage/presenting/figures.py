@@ -111,8 +111,8 @@ class Change(NamedTuple):
 
     @property
     def percent(self) -> int | None:
-        """Whole percent; None where there was nothing to compare with."""
-        if not self.then:
+        """Whole percent; None where there was nothing to compare with, or less than that by a figure that fell."""
+        if self.then <= 0:
             return None
         return int(((self.now - self.then) * 100 / self.then).quantize(Decimal(1), ROUND_HALF_UP))
 
@@ -181,7 +181,11 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class ProductMonth:
-    """A product's month in an operation, beside the month that it is held against and the licences."""
+    """A product's month in an operation, beside the month that it is held against and the licences.
+
+    `licences_before` are those that the other month was held against, `same_licences_before` the figure that the
+    licences of this month had in it.
+    """
 
     operation: Operation
     product: Product
@@ -194,6 +198,7 @@ class ProductMonth:
     now: datetime
     corrections: Sequence[Correction] = ()
     gone_since: date | None = None
+    same_licences_before: Decimal | None = None
 
     @cached_property
     def has_ended(self) -> bool:
@@ -206,10 +211,11 @@ class ProductMonth:
 
     @cached_property
     def unfinished(self) -> int | None:
-        """The day that a count was heard in the middle of, while the month runs."""
+        """The day that a count was heard in the middle of, or that the vendor began before us, while the month runs."""
         if self.has_ended or not self.product.is_usage:
             return None
-        return last_complete_day(self.usage.month, self.usage.as_of, self.operation, self.now) + 1
+        heard_on = (self.usage.as_of.astimezone(self.operation.zone).date() - self.usage.month).days + 1
+        return max(1, heard_on, len(self.usage.items_by_day))
 
     @cached_property
     def change(self) -> Change | None:
@@ -310,11 +316,10 @@ class ProductMonth:
 
     @property
     def days_so_far(self) -> int:
-        """How many days of the month have begun; where the vendor has begun it before us, as many as it tells of."""
+        """How many days of the month have begun; where the vendor has begun one before us, as many as it tells of."""
         today, month = self.now.astimezone(self.operation.zone).date(), self.usage.month
-        if today < month:
-            return len(self.usage.items_by_day)
-        return length_of(month) if self.has_ended else today.day
+        begun = min((today - month).days + 1, length_of(month))
+        return max(begun, len(self.usage.items_by_day))
 
     @property
     def missing(self) -> list[int]:
@@ -451,27 +456,36 @@ def product_months(
     comparison = comparison or Comparison(month, month_before(month))
     against = comparison.against
     of_month = [usage for usage in found.values() if usage.month == month]
-    heard = ((operations[its.operation_id], its.product, its.items, its.as_of) for its in of_month)
+    heard = (
+        (operations[its.operation_id], its.product, its.items, its.as_of)
+        for its in of_month
+        if not has_ended(month, operations[its.operation_id], now)
+    )
     gone = gone_of(heard, feed_of.values())
     rows = []
     for usage in of_month:
         operation_id, product_id = usage.operation_id, usage.product_id
         if not usage.its_product.is_counted:
             continue
-        gauge = usage.its_product.licensed_by_id or 0
+        before = found.get((operation_id, product_id, against))
+        if before and before.its_product.is_usage != usage.its_product.is_usage:
+            before = None  # it closed as the other thing, which is nothing to hold this against
+        gauge, gauge_before = (its.its_product.licensed_by_id or 0 if its else 0 for its in (usage, before))
+        same_before = found.get((operation_id, gauge, against))
         rows.append(
             ProductMonth(
                 operation=operations[operation_id],
                 product=usage.its_product,
                 comparison=comparison,
                 usage=usage,
-                before=found.get((operation_id, product_id, against)),
+                before=before,
                 licences=licences_of(found.get((operation_id, gauge, month))),
-                licences_before=licences_of(found.get((operation_id, gauge, against))),
+                licences_before=licences_of(found.get((operation_id, gauge_before, against))),
                 feed=feed_of.get((operation_id, usage.product.api)),
                 now=now,
                 corrections=(corrections or {}).get(usage.pk, ()),
                 gone_since=gone.get((operation_id, product_id)),
+                same_licences_before=same_before.items if same_before else None,
             )
         )
     return sorted(rows, key=lambda row: in_order_of(row.product))

@@ -152,4 +152,4 @@ def line_with_pace(row: ProductMonth) -> Line:
         usual = usual_of(json.dumps(before.items_by_day), json.dumps(before.reckoned_days), length_of(before.month))
         day = last_complete_day(row.usage.month, row.usage.as_of, row.operation, row.now)
         pace = pace_of(line.items_by_day, line.reckoned_days, day, usual, row.product.unit)
-    return line._replace(pace=pace, licences_before=row.licences_before.last if row.licences_before else None)
+    return line._replace(pace=pace, licences_before=row.same_licences_before)

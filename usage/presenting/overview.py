@@ -110,6 +110,7 @@ class Before(NamedTuple):
 
     items: Decimal
     usual: Usual
+    is_usage: bool
 
 
 Befores = Mapping[tuple[int, int], Before]
@@ -128,11 +129,11 @@ def listed_of(
     place = {product.id: number for number, product in enumerate(in_order)}
     texts = map(as_text, ("as_of", "items_by_day", "reckoned_days"))
     months = month, month_before(month)
-    closed = as_closed(operations, month) if all(has_ended(month, its, now) for its in found.values()) else {}
+    closed = as_closed(operations, month) if any(has_ended(month, its, now) for its in found.values()) else {}
     rows = (
         usages_of(months, operations)
         .annotate(has_moved=Q(highest__gt=F("lowest")))
-        .values_list("operation_id", "product_id", "month", "items", "has_moved", *texts)
+        .values_list("operation_id", "product_id", "month", "items", "closed_kind", "has_moved", *texts)
     )
 
     @cache
@@ -141,11 +142,12 @@ def listed_of(
         return as_of, last_complete_day(month, as_of, found[operation], now)
 
     listed, before, length = defaultdict(list), {}, length_of(months[1])
-    for operation, product, its_month, items, has_moved, text, by_day, reckoned in sorted(
+    for operation, product, its_month, items, closed_kind, has_moved, text, by_day, reckoned in sorted(
         rows, key=lambda row: place[row[1]]
     ):
         if its_month != month:
-            before[operation, product] = Before(items, usual_of(by_day, reckoned, length))
+            is_usage = (closed_kind or products[product].kind) == Product.Kind.USAGE
+            before[operation, product] = Before(items, usual_of(by_day, reckoned, length), is_usage)
             continue
         its = closed.get((operation, product), products[product])
         as_of, day = heard(operation, text)
@@ -191,7 +193,8 @@ def operation_month(
         polled = [(feed.interval, feed.last_good_poll_at) for feed in of_feeds if feed.api in apis]
         heard = min(polled)[1] if polled else health.heard
     gauges = {row.product.id: row for row in listed if not row.product.is_usage}
-    gone = gone_of(((operation, row.product, row.items, row.as_of) for row in listed), of_feeds)
+    heard_last = ((operation, row.product, row.items, row.as_of) for row in listed)
+    gone = {} if is_over else gone_of(heard_last, of_feeds)
 
     def line(row: Listed) -> Line:
         its = line_of(row, gauges.get(row.product.licensed_by_id or 0), before, is_over=is_over)
@@ -204,20 +207,21 @@ def operation_month(
 
 def line_of(row: Listed, gauge: Listed | None, before: Befores, *, is_over: bool) -> Line:
     product = row.product
-    past = before.get((row.operation_id, product.id)) if product.is_usage else None
+    past = before.get((row.operation_id, product.id))
+    usual = past.usual if past and past.is_usage and product.is_usage else None
     past_gauge = before.get((row.operation_id, gauge.product.id)) if gauge else None
     return Line(
         product=product,
         items=row.items,
         items_by_day=row.items_by_day,
         reckoned_days=row.reckoned_days,
-        unfinished=row.day + 1 if product.is_usage and not is_over else None,
+        unfinished=max(row.day + 1, row.items_by_day.count(",") + 1) if product.is_usage and not is_over else None,
         change=None,
         licences=gauge.items if gauge else None,
         licences_change=gauge.items - gauge.first if gauge else Decimal(0),
         licences_before=past_gauge.items if past_gauge else None,
         licences_moved=gauge is not None and gauge.has_moved,
-        pace=pace_of(row.items_by_day, row.reckoned_days, row.day, past.usual, product.unit) if past else None,
+        pace=pace_of(row.items_by_day, row.reckoned_days, row.day, usual, product.unit) if usual else None,
     )
 
 
@@ -230,7 +234,10 @@ def idle_of(
     idle = [
         product
         for product in items
-        if product.kind == Product.Kind.LICENCES and product.id not in used and product.api not in told
+        if product.kind == Product.Kind.LICENCES
+        and product.is_counted
+        and product.id not in used
+        and product.api not in told
     ]
     if not idle:
         return []

@@ -66,6 +66,8 @@ def _numbers(language: str | None) -> Callable[[Decimal | int], str]:
 
 def duration(seconds: Decimal) -> str:
     """Hours and minutes; under an hour minutes and seconds. The exact seconds are in the CSV."""
+    if seconds < 0:
+        return f"-{duration(-seconds)}"
     whole = int(seconds.quantize(Decimal(1), ROUND_HALF_UP))
     hours, minutes = whole // 3600, whole % 3600 // 60
     if hours:
@@ -296,7 +298,10 @@ def pace(certificate: Certificate, product: Product) -> str:
 
 
 def correction(correction: Correction, usage: MonthlyUsage, product: Product, zone: ZoneInfo) -> str:
-    return _("On %(day)s the vendor said %(said)s instead of %(closed)s; the closed figure stands.") % {
+    said = _("On %(day)s the vendor said %(said)s instead of %(closed)s; the closed figure stands.")
+    if correction.items == usage.items:
+        said = _("On %(day)s the vendor said %(closed)s again, as it is closed.")
+    return said % {
         "day": date_format(correction.seen_at.astimezone(zone), _("j F")),
         "said": figure(correction.items, product),
         "closed": figure(usage.items, product),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from usage.models import MonthlyUsage, Operation, Product
+from usage.models import Correction, MonthlyUsage, Operation, Product
 
 from .figures import in_order_of, running_gap, seconds_of
 from .queries import counted, feeds_of, usages_of, with_corrections
@@ -60,7 +60,7 @@ class Year:
         """Of usage, what the months come to as far as they are known; a gauge has no sum."""
         columns = zip(*(month.usages for month in self.months), strict=True)
         return [
-            (product, sum((usage.items for usage in usages if usage), Decimal(0)) if product.is_usage else None)
+            (product, sum_of(usages) if product.is_usage else None)
             for product, usages in zip(self.products, columns, strict=True)
         ]
 
@@ -73,8 +73,19 @@ class Year:
         return any(len(month.known) < len(self.products) for month in self.months)
 
 
+def sum_of(usages: Iterable[MonthlyUsage | None]) -> Decimal:
+    """Without a month that closed as a gauge's."""
+    return sum((usage.items for usage in usages if usage and usage.its_product.is_usage), Decimal(0))
+
+
 def months_of(year: int) -> list[date]:
     return [date(year, number, 1) for number in range(1, 13)]
+
+
+def is_corrected(usage: MonthlyUsage, corrections: Mapping[int, Sequence[Correction]]) -> bool:
+    """Whether later news differs from what its month closed with, and wasn't taken back."""
+    its = corrections.get(usage.pk, ())
+    return bool(its) and its[-1].items != usage.items
 
 
 def operation_year(operation: Operation, number: int, known: Sequence[date], now: datetime) -> Year:
@@ -103,7 +114,7 @@ def operation_year(operation: Operation, number: int, known: Sequence[date], now
                 corrected=[
                     product
                     for product in products
-                    if (usage := found.get((month, product.pk))) and usage.pk in corrections
+                    if (usage := found.get((month, product.pk))) and is_corrected(usage, corrections)
                 ],
                 unheard=unheard[month],
             )

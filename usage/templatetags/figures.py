@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django import template
@@ -75,9 +75,14 @@ def dated(context: Context, at: datetime, zone: ZoneInfo) -> str:
 
 @register.simple_tag(takes_context=True)
 def in_month(context: Context) -> str:
-    """The query that keeps a link in the page's month: empty where that would be chosen anyway."""
+    """The query that keeps a link in the page's month: empty where any page would choose it, wherever its operation
+    is on earth.
+    """
     months = context.get("months")
-    return "" if months is None or months.is_default else f"?month={months.chosen:%Y-%m}"
+    if months is None:
+        return ""
+    today = {(context["now"] + timedelta(hours=hours)).astimezone(UTC).date().replace(day=1) for hours in (-12, 14)}
+    return "" if today == {months.chosen} else f"?month={months.chosen:%Y-%m}"
 
 
 # What the words mean
