@@ -3,6 +3,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import connection
 
 from tests.conftest import hear, make_operation
 from usage.collecting import closing, months
@@ -62,6 +63,12 @@ def columns(model: type[DailyUsage] | type[MonthlyUsage]) -> list[str]:
 def test_what_was_kept_in_step_is_what_the_snapshots_say(history: Operation) -> None:
     assert MonthlyUsage.objects.filter(state="closed").exists()
     assert list(rebuild(write=False)) == []
+
+
+def test_who_reads_the_differences_holds_nothing_up(history: Operation) -> None:
+    MonthlyUsage.objects.update(items=1)
+    depth = len(connection.savepoint_ids)
+    assert {len(connection.savepoint_ids) - depth for _ in rebuild(write=False)} == {0}
 
 
 def test_lost_rows_of_open_months_come_back_to_the_same_bytes(history: Operation) -> None:

@@ -50,7 +50,8 @@ def rebuild(*, write: bool) -> Iterator[Difference]:
         for month in sorted({*_months_of(feed.snapshots.all()), *_months_of(rows)}):
             with transaction.atomic():
                 Feed.objects.select_for_update().get(pk=feed.pk)
-                yield from _rebuild_month(feed, month, write=write)
+                found = list(_rebuild_month(feed, month, write=write))
+            yield from found  # outside, since who reads them may take all day
 
 
 def _months_of(rows: QuerySet[Snapshot] | QuerySet[MonthlyUsage]) -> Iterable[date]:
