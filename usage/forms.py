@@ -103,6 +103,9 @@ class OperationForm(forms.ModelForm):  # type: ignore[type-arg]
             self.fields["server"].validators = [validate_server]
             # Above a password field, a browser would take it for the name of an account.
             self.fields["server"].widget.attrs["autocomplete"] = "off"
+        for name in ("name", "slug", "server", "time_zone", "is_active", "groups"):
+            if self.instance.pk and name in self.fields:  # what another changed meanwhile is no change of this page's
+                self.fields[name].show_hidden_initial = True
         if not self.instance.pk:
             self.fields["slug"].required = False
             self.fields["slug"].help_text = gettext(
@@ -130,6 +133,10 @@ class OperationForm(forms.ModelForm):  # type: ignore[type-arg]
                 raise ValidationError(str(error)) from None
         return token
 
+    def _save_m2m(self) -> None:
+        if "groups" in self.changed_data:
+            super()._save_m2m()  # type: ignore[misc]
+
     @property
     def columns(self) -> list[str]:
         """The columns that a change writes: none but its own, since a worker writes the others meanwhile."""
@@ -147,4 +154,8 @@ class ProductForm(forms.ModelForm):  # type: ignore[type-arg]
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("licensed_by") and cleaned.get("kind") != Product.Kind.USAGE:
             self.add_error("licensed_by", gettext("Only usage is held against licences: leave this empty."))
+        if self.instance.kind == Product.Kind.LICENCES != cleaned.get("kind") and self.instance.licenses.exists():
+            said = gettext("Usage is held against it: choose other licences for %(products)s first.")
+            names = ", ".join(self.instance.licenses.values_list("name", flat=True))
+            self.add_error("kind", said % {"products": names})
         return cleaned

@@ -60,7 +60,14 @@ def whole_form(client: Client, operation: Operation, **given: str) -> dict[str, 
     """The change page's form as a browser would send it, with what was changed in it."""
     context = client.get(page(operation)).context
     inline = context["inline_admin_formsets"][0].formset
+    whole = context["adminform"].form
     fields = {field.html_name: field.value() for one in [inline.management_form, *inline.forms] for field in one}
+    fields |= {
+        field.html_initial_name: str(field.initial)
+        for one in [whole, *inline.forms]
+        for field in one
+        if field.field.show_hidden_initial and field.initial not in (None, [])
+    }
     sent = {name: "on" if value is True else str(value) for name, value in fields.items() if value not in (None, False)}
     named = {"name": operation.name, "slug": operation.slug, "server": operation.server}
     return {**sent, **form(token="", **named), **given}

@@ -141,6 +141,19 @@ def test_a_save_leaves_alone_what_a_worker_writes_meanwhile(operation: Operation
     assert set(bound.columns).isdisjoint({"claimed_by", "claimed_at"})
 
 
+def test_a_page_that_was_opened_before_undoes_no_change_of_another(admin: Client, operation: Operation) -> None:
+    sales = Group.objects.create(name="Sales")
+    opened_before = whole_form(admin, operation, name="Cali")
+    ivr = prefix(admin, operation, "ivr_calls")
+    others = {"server": "0034", "time_zone": "America/Lima", "groups": str(sales.pk), f"{ivr}-is_enabled": "on"}
+    assert admin.post(page(operation), whole_form(admin, operation, **others)).status_code == 302
+    assert admin.post(page(operation), opened_before).status_code == 302
+    operation.refresh_from_db()
+    assert (operation.name, operation.server, operation.time_zone) == ("Cali", "0034", "America/Lima")
+    assert list(operation.groups.all()) == [sales]
+    assert feed_of(operation, "ivr_calls").is_enabled
+
+
 def test_a_ticked_feed_is_due_now_and_writes_nothing_of_the_polls(admin: Client, operation: Operation) -> None:
     ivr = prefix(admin, operation, "ivr_calls")
     sent = whole_form(admin, operation, **{f"{ivr}-is_enabled": "on", f"{ivr}-counts": "day"})

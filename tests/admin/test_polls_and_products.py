@@ -79,6 +79,17 @@ def test_a_products_name_and_licences_may_be_changed(admin: Client, polls: list[
     assert admin.get("/admin/usage/product/add/").status_code == 403
 
 
+def test_licences_that_usage_is_held_against_stay_licences(admin: Client, polls: list[Poll]) -> None:
+    licences = Product.objects.create(api="interaction_licenses", description="Agents", name="Agents", kind="licences")
+    usage = Product.objects.filter(api="interactions")
+    usage.update(licensed_by=licences)
+    change = f"/admin/usage/product/{licences.pk}/change/"
+    sent = {"name": licences.name, "unit": licences.unit, "kind": "usage", "is_counted": "on"}
+    assert "Usage is held against it: choose other licences for " in admin.post(change, sent).content.decode()
+    usage.update(licensed_by=None)
+    assert admin.post(change, sent).status_code == 302
+
+
 def test_a_product_of_another_kind_is_folded_anew_in_the_months_that_are_not_closed(
     admin: Client, operation: Operation
 ) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.urls import reverse
+
+from tests.admin.conftest import page
+from tests.conftest import make_operation, make_user, text
+from usage.models import Operation
 
 pytestmark = pytest.mark.django_db
 
@@ -49,3 +54,14 @@ def test_admin_leads_back_to_the_pages(admin: Client) -> None:
     assert "Billing Dashboard" in html
     assert f'href="{reverse("overview")}"' in html
     assert admin.get("/admin/usage/operation/?token_encrypted__startswith=g").status_code == 400
+
+
+def test_no_address_of_the_admins_tells_of_an_operation_that_is_kept_to_others(client: Client) -> None:
+    kept = make_operation("Secreta", groups=["Others"])
+    manager = make_user("manager", "Managers")
+    manager.is_staff = True
+    manager.save()
+    client.force_login(manager)
+    assert client.get(f"/admin/r/{ContentType.objects.get_for_model(Operation).pk}/{kept.pk}/").status_code == 404
+    client.force_login(make_user("administrator", "Administrators"))
+    assert f'href="{kept.get_absolute_url()}"' in text(client.get(page(kept)))

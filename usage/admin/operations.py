@@ -14,7 +14,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Field, Prefetch, QuerySet
 from django.forms import BaseInlineFormSet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
@@ -24,7 +24,6 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_POST
 
 from usage import tasks
 from usage.collecting import operations, polling, quota, rebuilding, turns
@@ -65,6 +64,13 @@ class FeedInline(admin.TabularInline):  # type: ignore[type-arg]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Feed]:
         return super().get_queryset(request).select_related("operation")
+
+    def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        """With what the page showed beside it: only what its reader changed is written over another's change."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field:
+            field.show_hidden_initial = True
+        return field
 
     @admin.display(description=_("API"))
     def title(self, feed: Feed) -> str:
@@ -147,6 +153,10 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         said = gettext("%(api)s: %(state)s") % {"api": api, "state": health.worst.sentence}
         more = ngettext("%(count)s more feed in trouble", "%(count)s more feeds in trouble", health.others)
         return f"{said}; {more % {'count': health.others}}" if health.others else said
+
+    def view_on_site(self, operation: Operation) -> str:
+        """Straight there: Django's own way would tell the address to who may not see it."""
+        return operation.get_absolute_url()
 
     @admin.display(description=_("last good poll"))
     def heard(self, operation: Operation) -> str:
@@ -276,7 +286,7 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return [
             path(
                 f"<path:object_id>/{name}/",
-                self.admin_site.admin_view(require_POST(partial(self.press, act=act))),
+                self.admin_site.admin_view(partial(self.press, act=act)),
                 name=f"usage_operation_{name}",
             )
             for name, act in acts.items()
@@ -290,7 +300,8 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         if operation is None:
             raise Http404
-        act(request, operation)
+        if request.method == "POST":  # else who pressed had to log in first, and was led here
+            act(request, operation)
         return redirect("admin:usage_operation_change", operation.pk)
 
     def accept_name(self, request: HttpRequest, operation: Operation) -> None:

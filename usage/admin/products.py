@@ -18,6 +18,9 @@ class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_select_related = ("licensed_by",)
     search_fields = ("name", "description")
 
+    def view_on_site(self, product: Product) -> str:
+        return product.get_absolute_url()
+
     def save_model(self, request: HttpRequest, obj: Product, form: ProductForm, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if "kind" in form.changed_data:
