@@ -6,14 +6,16 @@ import sys
 from io import StringIO
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import environ
 
 HOST = re.compile(r"\*|\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]", re.IGNORECASE)
 ORIGIN = re.compile(r"https?://(\*\.)?(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?", re.IGNORECASE)
+CERTIFICATES = ("required", "optional", "none")
 FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
+LINE = re.compile(r"(export )?[A-Za-z_0-9]+=.*")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -37,9 +39,14 @@ class Environment:
 
     def __init__(self, dotenv: Path) -> None:
         try:
-            environ.Env.read_env(StringIO(dotenv.read_text("utf-8"))) if dotenv.exists() else None
+            text = dotenv.read_text("utf-8") if dotenv.exists() else ""
         except (OSError, ValueError) as error:
             stop(f"{dotenv} can't be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8'}.")
+        for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+            if line and not line.startswith("#") and not LINE.fullmatch(line):  # which may hold a secret
+                stop(f"{dotenv}: line {number} can't be read; it takes NAME=value, without blanks around the =.")
+        environ.Env.read_env(StringIO(text))
+        self._folder = dotenv.parent
         self._values = environ.Env.ENVIRON
 
     def text(self, name: str, default: str = "") -> str:
@@ -64,10 +71,10 @@ class Environment:
         for host in hosts:
             if not HOST.fullmatch(host):
                 stop(f"{name} has {host!r}; a host is a name or an address alone, such as billing.example.com.")
-        return hosts
+        return hosts or stop(f"{name} names no host; a host is a name or an address, such as billing.example.com.")
 
     def origins(self, name: str) -> list[str]:
-        origins = self.names(name)
+        origins = [origin.lower() for origin in self.names(name)]  # as browsers write them
         for origin in origins:
             if not ORIGIN.fullmatch(origin):
                 stop(f"{name} has {origin!r}; an origin is http:// or https:// and a host, with nothing after it.")
@@ -94,16 +101,22 @@ class Environment:
         return keys
 
     def database(self, name: str, default: str) -> dict[str, object]:
-        """A Django database from a URL: sqlite:///path or postgres://user:password@host:port/name."""
+        """A Django database from a URL: sqlite:///path or postgres://user:password@host:port/name.
+
+        A path without a slash of its own leads from the folder of `.env`, wherever one is.
+        """
         url = self.text(name, default)
         parts = split(url.replace("#", "%23"))  # as in a password
         is_file = parts.scheme == "sqlite"
         is_server = parts.scheme in ("postgres", "postgresql")  # without a host, it is on a local socket
-        if not ((is_file and not parts.netloc) or is_server) or parts.path in ("", "/"):
+        is_split_wrong = is_server and re.search("[@/]", parts.path[1:])  # by a slash in a password
+        if not ((is_file and not parts.netloc) or is_server) or parts.path in ("", "/") or is_split_wrong:
             stop(f"{name} can't be read; it takes sqlite:///path/to/file or postgres://user:password@host:5432/name.")
         database = dict(environ.Env.db_url_config(url))
         if is_file:
-            self._make_place(name, Path(str(database["NAME"])))
+            file = self._folder / str(database["NAME"])
+            self._make_place(name, file)
+            database["NAME"] = str(file)
         return database
 
     def _make_place(self, name: str, file: Path) -> None:
@@ -121,9 +134,20 @@ class Environment:
         parts = split(url)
         is_socket = parts.scheme == "unix" and not parts.netloc and len(parts.path) > 1
         is_server = parts.scheme in ("redis", "rediss") and parts.hostname and re.fullmatch(r"/?[0-9]*", parts.path)
-        if not (is_socket or is_server):
+        if not (is_socket or is_server) or parts.fragment:
             stop(f"{name} can't be read; it takes redis://host:6379/0, rediss://… or unix:///path/to/socket.")
+        if parts.scheme == "rediss":
+            return self._verified(name, parts)
         return url.replace("unix://", "redis+socket://", 1) if is_socket else url
+
+    def _verified(self, name: str, parts: SplitResult) -> str:
+        """Celery would take any certificate unless it is told otherwise."""
+        chosen = parse_qs(parts.query).get("ssl_cert_reqs", [])
+        if not chosen:
+            return parts._replace(query="&".join(filter(None, [parts.query, "ssl_cert_reqs=required"]))).geturl()
+        if chosen[-1] not in CERTIFICATES:
+            stop(f"{name} has another ssl_cert_reqs than {', '.join(CERTIFICATES)}.")
+        return parts.geturl()
 
     def vendor(self, name: str, default: str) -> str:
         """The vendor's address, which holds no user, query or fragment: the client would refuse it at each call."""
@@ -137,7 +161,8 @@ class Environment:
         """The address of an HTTP proxy, or nothing: which one is used is never taken from HTTP_PROXY and its like."""
         url = self.text(name)
         parts = split(url)
-        if url and (parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or " " in url):
+        has_more = parts.path not in ("", "/") or re.search("[ ?#]", url)
+        if url and (parts.scheme != "http" or not parts.hostname or has_more):
             stop(f"{name} can't be read; it takes http://host:3128 or http://user:password@host:3128.")
         return url
 

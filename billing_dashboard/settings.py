@@ -2,7 +2,9 @@
 
 import socket
 from pathlib import Path
+from urllib.parse import quote
 
+from celery.schedules import crontab
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
@@ -70,7 +72,7 @@ TEMPLATES = [
 # Data
 
 DATA_DIR = BASE_DIR / "data"
-DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'billing.sqlite3'}")}
+DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{quote(str(DATA_DIR / 'billing.sqlite3'))}")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
@@ -110,7 +112,7 @@ GIVEN_UP_IN_TIME = {
     }.items()
     if hasattr(socket, name)  # not every system has all of them
 }
-CELERY_BROKER_URL = env.broker("REDIS_URL", f"unix://{DATA_DIR / 'valkey.sock'}")
+CELERY_BROKER_URL = env.broker("REDIS_URL", f"unix://{quote(str(DATA_DIR / 'valkey.sock'))}")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -126,7 +128,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "dispatch": {"task": "usage.tasks.dispatch", "schedule": 30.0, "options": {"expires": 30}},
     "close-months": {"task": "usage.tasks.close_months", "schedule": 300.0, "options": {"expires": 300}},
-    "prune": {"task": "usage.tasks.prune", "schedule": 86400.0, "options": {"expires": 3600}},
+    "prune": {"task": "usage.tasks.prune", "schedule": crontab(hour="3", minute="17"), "options": {"expires": 3600}},
 }
 KEEP_POLLS_DAYS = 90
 KEEP_FREE_MEGABYTES = 200  # on the disk of an SQLite file: the largest answer takes its rows' room twice

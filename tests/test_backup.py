@@ -142,6 +142,15 @@ def test_a_database_that_can_not_be_backed_up_leaves_nothing(
     assert (names(manage.database.parent), names(file.parent)) == (before, [])
 
 
+@pytest.mark.parametrize(("command", "sentence"), [("backup", "was not written"), ("restore", "was not restored")])
+def test_a_place_that_can_not_be_looked_at_is_said_in_a_line(
+    manage: Installation, tmp_path: Path, command: str, sentence: str
+) -> None:
+    ran = manage.run(command, str(tmp_path / ("x" * 300) / "billing.sqlite3"))
+    assert (ran.code, ran.out, ran.error.count("\n")) == (1, "", 1)
+    assert f"{sentence}: File name too long" in ran.error
+
+
 @pytest.mark.parametrize(
     ("where", "sentence"),
     [

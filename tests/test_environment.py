@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         ("DEBUG", "maybe", "DEBUG is 'maybe'; it takes one of 1, true, yes, on or 0, false, no, off."),
         ("ALLOWED_HOSTS", "https://billing.example.com", "a host is a name or an address alone"),
         ("ALLOWED_HOSTS", "example.com, billing.example.com:8000", "ALLOWED_HOSTS has 'billing.example.com:8000'"),
+        ("ALLOWED_HOSTS", ",", "ALLOWED_HOSTS names no host"),
         ("CSRF_TRUSTED_ORIGINS", "billing.example.com", "an origin is http:// or https:// and a host"),
         ("CSRF_TRUSTED_ORIGINS", "https://", "CSRF_TRUSTED_ORIGINS has 'https://'"),
         ("CSRF_TRUSTED_ORIGINS", "https://example.com/billing", "with nothing after it."),
@@ -45,6 +47,7 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         ("DATABASE_URL", f"postgres://me:{HIDDEN}@host:port/name", UNREADABLE),
         ("DATABASE_URL", f"postgres://me:{HIDDEN}@host", UNREADABLE),
         ("DATABASE_URL", f"postgres://me:{HIDDEN}@[::1/name", UNREADABLE),
+        ("DATABASE_URL", f"postgres://me:12/{HIDDEN}@host/name", UNREADABLE),
         ("DATABASE_URL", "sqlite://:memory:", UNREADABLE),
         ("DATABASE_URL", "sqlite:////proc/none/db", "/proc/none can't be made: No such file or directory."),
         ("DATABASE_URL", "sqlite:////usr", "/usr is a folder"),
@@ -53,6 +56,8 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         ("REDIS_URL", f"redis://:{HIDDEN}@[::1/0", UNREADABLE),
         ("REDIS_URL", "redis://host/first", UNREADABLE),
         ("REDIS_URL", "unix://", UNREADABLE),
+        ("REDIS_URL", f"redis://me:12#{HIDDEN}@host:6379/0", UNREADABLE),
+        ("REDIS_URL", "rediss://host?ssl_cert_reqs=maybe", "another ssl_cert_reqs than required, optional, none."),
         ("WOLKVOX_URL", "wv0012.wolkvox.com", f"WOLKVOX_URL {UNREADABLE}http(s)://host, where {{server}} is"),
         ("WOLKVOX_URL", f"https://me:{HIDDEN}@wv0012.wolkvox.com", UNREADABLE),
         ("WOLKVOX_URL", "https://[::1", UNREADABLE),
@@ -63,6 +68,8 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         ("WOLKVOX_PROXY", "host:3128", UNREADABLE),
         ("WOLKVOX_PROXY", f"http://me:{HIDDEN}@host:port", UNREADABLE),
         ("WOLKVOX_PROXY", "http://host:3128/proxy.pac", UNREADABLE),
+        ("WOLKVOX_PROXY", f"http://me:12#{HIDDEN}@host:3128", UNREADABLE),
+        ("WOLKVOX_PROXY", "http://host:3128?x=1", UNREADABLE),
         ("TIME_ZONE", "Bogota", "TIME_ZONE is 'Bogota'; it takes a zone's name such as America/Bogota."),
         ("TIME_ZONE", "America", "it takes a zone's name"),
         ("TIME_ZONE", "../../../etc/passwd", "it takes a zone's name"),
@@ -115,6 +122,50 @@ def test_an_env_file_that_can_not_be_read_is_one_line(tmp_path: Path, content: b
     assert ran.returncode == 2
     assert ran.stderr.startswith(f"billing dashboard: {dotenv} can't be read: ")
     assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", [f"SECRET_KEY = {HIDDEN}", f"TOKEN_ENCRYPTION_KEYS: {HIDDEN}=", HIDDEN])
+def test_a_line_of_the_env_file_that_can_not_be_read_is_named_and_not_repeated(tmp_path: Path, line: str) -> None:
+    (dotenv := tmp_path / ".env").write_text(f"# secrets\n\nexport DEBUG=on\n{line}\n")
+    program = "import sys; from pathlib import Path; from billing_dashboard.environment import Environment; "
+    ran = run("-c", f"{program}Environment(Path(sys.argv[1]))", str(dotenv))
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        f"billing dashboard: {dotenv}: line 4 can't be read; it takes NAME=value, without blanks around the =.\n"
+    )
+
+
+def setting(name: str, **variables: str) -> str:
+    show = f"import billing_dashboard.settings as its; print(its.{name}, end='')"
+    return run("-c", show, **variables).stdout
+
+
+def test_an_origin_is_taken_as_browsers_write_it() -> None:
+    origins = {"CSRF_TRUSTED_ORIGINS": "HTTPS://Billing.example.com"}
+    assert setting("CSRF_TRUSTED_ORIGINS", **origins) == "['https://billing.example.com']"
+    assert setting("SECURE_SSL_REDIRECT", **origins) == "True"
+
+
+def test_a_broker_over_tls_is_verified_unless_the_address_says_otherwise() -> None:
+    asked = "ssl_cert_reqs=required"
+    assert setting("CELERY_BROKER_URL", REDIS_URL="rediss://:pw@host:6380/1") == f"rediss://:pw@host:6380/1?{asked}"
+    assert setting("CELERY_BROKER_URL", REDIS_URL="rediss://host/1?x=1") == f"rediss://host/1?x=1&{asked}"
+    assert setting("CELERY_BROKER_URL", REDIS_URL="rediss://host?ssl_cert_reqs=none").endswith("?ssl_cert_reqs=none")
+
+
+def test_a_databases_path_leads_from_the_projects_folder_wherever_one_is(tmp_path: Path) -> None:
+    name = 'DATABASES["default"]["NAME"]'
+    assert setting(name, DATABASE_URL="sqlite:///data/some.sqlite3") == str(ROOT / "data" / "some.sqlite3")
+    assert setting(name, DATABASE_URL=f"sqlite:///{tmp_path}/some.sqlite3") == f"{tmp_path}/some.sqlite3"
+    assert setting(name) == str(ROOT / "data" / "billing.sqlite3")
+
+
+def test_the_projects_folder_may_have_any_name(tmp_path: Path) -> None:
+    place = tmp_path / "a+b 100%25?#"
+    shutil.copytree(ROOT / "billing_dashboard", place / "billing_dashboard")
+    show = "import billing_dashboard.settings as its; print(its.DATABASES['default']['NAME'], end='')"
+    ran = subprocess.run([sys.executable, "-c", show], cwd=place, env=GOOD, capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{place}/data/billing.sqlite3"
 
 
 def test_a_variable_wins_over_the_env_file(tmp_path: Path) -> None:

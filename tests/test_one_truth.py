@@ -153,8 +153,8 @@ def test_a_link_leads_to_the_month_that_its_page_shows(manager: Client) -> None:
     hear(cali, "interactions", at(10, 12), ("Email", "700"))
     chat = Product.objects.get(description="Chat")
     with time_machine.travel(HALF_PAST_NOON, tick=False):
-        day = text(manager.get(f"/operations/cali/products/{chat.pk}/2026-10-12/"))
-        assert f"/operations/cali/?month=2026-10#product-{chat.pk}" in day
+        shown_day = text(manager.get(f"/operations/cali/products/{chat.pk}/2026-10-12/"))
+        assert f"/operations/cali/?month=2026-10#product-{chat.pk}" in shown_day
         assert "/operations/cali/?month=2026-10" in text(manager.get(f"/products/{chat.pk}/"))
         assert '<a class="name" href="/operations/cali/">' in text(manager.get("/")), "short where no page would differ"
     Operation.objects.update(time_zone="Pacific/Auckland")
@@ -178,6 +178,7 @@ def test_news_that_was_taken_back_corrects_nothing(manager: Client) -> None:
     hear_days(cali, 11, {day: str(100 * day) for day in range(1, 31)})
     hear(cali, "interactions", at(1, 2, month=12), ("Email", "5", "2026-12-01"))
     closing.close_months(at(1, 3, month=12))
+    page = ""
     for day, items in ((2, "3010"), (3, "3000")):
         news = ("Email", items, "2026-11-30"), ("Chat", "1", f"2026-12-0{day}")
         hear(cali, "interactions", at(day, 12, month=12), *news)

@@ -41,6 +41,15 @@ class Failed(Exception):
 def back_up(file: Path, *, overwrite: bool = False) -> None:
     """Write the database, as it is now, to a file for its owner alone. Raises Refused and Failed."""
     live = embedded()
+    with plainly(f"{file} was not written"):
+        require_place(file, live, overwrite=overwrite)
+        with whole(file) as part:
+            copy(live, part)
+            require_sound(part, live)
+
+
+def require_place(file: Path, live: Path, *, overwrite: bool) -> None:
+    """Raises Refused unless a backup of the database can be written to that file."""
     if not live.exists():
         raise Refused(f"there is no database at {live} to back up")
     if not file.parent.is_dir():
@@ -52,9 +61,6 @@ def back_up(file: Path, *, overwrite: bool = False) -> None:
             raise Refused(f"{file} is no plain file")
         if not overwrite:
             raise Refused(f"{file} is there already; --force overwrites it")
-    with plainly(f"{file} was not written"), whole(file) as part:
-        copy(live, part)
-        require_sound(part, live)
 
 
 def restore(file: Path, now: datetime) -> Path | None:
@@ -64,7 +70,9 @@ def restore(file: Path, now: datetime) -> Path | None:
     Raises Refused and Failed.
     """
     live = embedded()
-    if not file.is_file():
+    with plainly(f"{file} was not restored"):
+        is_there = file.is_file()
+    if not is_there:
         raise Refused(f"there is no file {file}")
     if is_of(live, file):
         raise Refused(f"{file} is the database itself, or belongs to it")
