@@ -99,6 +99,12 @@ class OperationForm(forms.ModelForm):  # type: ignore[type-arg]
             kept = gettext("Leave it empty to keep it.")
             self.fields["token"].required = False
             self.fields["token"].help_text = f"{describe_token(self.instance)} {kept}"
+        is_orphaned = self.instance.pk and self.instance.is_kept_to_groups and not self.instance.groups.exists()
+        if "groups" in self.fields and is_orphaned:
+            self.fields["groups"].help_text = gettext(
+                "Its groups were deleted, so administrators alone see it: choose others. To open it to everyone with a "
+                "role, save it with any group, and then with none."
+            )
         if "server" in self.fields:  # one sentence, not a second one of its length
             self.fields["server"].validators = [validate_server]
             # Above a password field, a browser would take it for the name of an account.

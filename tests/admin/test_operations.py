@@ -141,6 +141,23 @@ def test_a_save_leaves_alone_what_a_worker_writes_meanwhile(operation: Operation
     assert set(bound.columns).isdisjoint({"claimed_by", "claimed_at"})
 
 
+def test_an_operation_whose_groups_were_deleted_says_who_sees_it_and_what_to_do(
+    admin: Client, operation: Operation
+) -> None:
+    sales = Group.objects.create(name="Sales")
+    operation.groups.set([sales])
+    said = "Its groups were deleted, so administrators alone see it"
+    assert said not in admin.get(page(operation)).content.decode()
+    sales.delete()
+    assert said in admin.get(page(operation)).content.decode()
+    any_group = Group.objects.create(name="Any")
+    for groups in ({"groups": str(any_group.pk)}, {}):  # as it says
+        sent = whole_form(admin, operation) | groups
+        assert admin.post(page(operation), sent).status_code == 302
+        operation.refresh_from_db()
+        assert operation.is_kept_to_groups is bool(groups)
+
+
 def test_a_page_that_was_opened_before_undoes_no_change_of_another(admin: Client, operation: Operation) -> None:
     sales = Group.objects.create(name="Sales")
     opened_before = whole_form(admin, operation, name="Cali")
