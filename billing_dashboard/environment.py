@@ -13,7 +13,7 @@ import environ
 
 HOST = re.compile(r"\*|\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]", re.IGNORECASE)
 ORIGIN = re.compile(r"https?://(\*\.)?(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?", re.IGNORECASE)
-CERTIFICATES = ("required", "optional", "none")
+CERTIFICATES = ("required", "optional", "none")  # or, as Celery's documents have it, CERT_REQUIRED
 FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 LINE = re.compile(r"(export )?[A-Za-z_0-9]+=.*")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
@@ -145,7 +145,10 @@ class Environment:
         chosen = parse_qs(parts.query).get("ssl_cert_reqs", [])
         if not chosen:
             return parts._replace(query="&".join(filter(None, [parts.query, "ssl_cert_reqs=required"]))).geturl()
-        if chosen[-1] not in CERTIFICATES:
+        if chosen[-1] not in (
+            *CERTIFICATES,
+            *(f"CERT_{each.upper()}" for each in CERTIFICATES),
+        ):  # as Celery names them
             stop(f"{name} has another ssl_cert_reqs than {', '.join(CERTIFICATES)}.")
         return parts.geturl()
 

@@ -150,7 +150,9 @@ def test_a_broker_over_tls_is_verified_unless_the_address_says_otherwise() -> No
     asked = "ssl_cert_reqs=required"
     assert setting("CELERY_BROKER_URL", REDIS_URL="rediss://:pw@host:6380/1") == f"rediss://:pw@host:6380/1?{asked}"
     assert setting("CELERY_BROKER_URL", REDIS_URL="rediss://host/1?x=1") == f"rediss://host/1?x=1&{asked}"
-    assert setting("CELERY_BROKER_URL", REDIS_URL="rediss://host?ssl_cert_reqs=none").endswith("?ssl_cert_reqs=none")
+    for chosen in ("none", "CERT_OPTIONAL"):
+        address = f"rediss://host?ssl_cert_reqs={chosen}"
+        assert setting("CELERY_BROKER_URL", REDIS_URL=address) == address
 
 
 def test_a_databases_path_leads_from_the_projects_folder_wherever_one_is(tmp_path: Path) -> None:
