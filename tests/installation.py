@@ -29,11 +29,13 @@ Process = subprocess.Popen[bytes]
 
 
 def zone_at_noon() -> str:
-    """A time zone where it is about noon: what is heard now is far from the turn of a month, whose figures may be held.
+    """A time zone where it is between noon and five of the day that it is in Bogotá: what is heard now is far from the
+    turn of a month, whose figures may be held.
 
     The signs of these names are the other way round: Etc/GMT+5 is five hours behind Greenwich.
     """
-    return f"Etc/GMT{datetime.now(UTC).hour - 12:+}"
+    hour = datetime.now(UTC).hour
+    return f"Etc/GMT{12 if hour < 5 else hour - 12:+}"
 
 
 class Valkey:
