@@ -64,6 +64,18 @@ class TimeZoneInput(forms.TextInput):
         return format_html('{}<datalist id="time-zones">{}</datalist>', field, offered)
 
 
+class GroupsShown(forms.MultipleHiddenInput):
+    """The groups that a page showed, with a word for none: where it stood for nothing, a page that is shown again for
+    an error elsewhere would take what was just chosen for what it had shown, and not save it.
+    """
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        return super().get_context(name, value or [""], attrs)
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> list[str]:
+        return [group for group in super().value_from_datadict(data, files, name) or () if group]
+
+
 def describe_token(operation: Operation) -> str:
     """A token as far as it may be shown: its last four."""
     try:
@@ -112,6 +124,8 @@ class OperationForm(forms.ModelForm):  # type: ignore[type-arg]
         for name in ("name", "slug", "server", "time_zone", "is_active", "groups"):
             if self.instance.pk and name in self.fields:  # what another changed meanwhile is no change of this page's
                 self.fields[name].show_hidden_initial = True
+        if "groups" in self.fields:
+            self.fields["groups"].hidden_widget = GroupsShown
         if not self.instance.pk:
             self.fields["slug"].required = False
             self.fields["slug"].help_text = gettext(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from datetime import UTC, datetime, timedelta
@@ -156,6 +157,20 @@ def test_an_operation_whose_groups_were_deleted_says_who_sees_it_and_what_to_do(
         assert admin.post(page(operation), sent).status_code == 302
         operation.refresh_from_db()
         assert operation.is_kept_to_groups is bool(groups)
+
+
+def test_groups_that_were_chosen_beside_an_error_are_saved_once_it_is_mended(
+    admin: Client, operation: Operation
+) -> None:
+    sales = Group.objects.create(name="Sales")
+    sent = whole_form(admin, operation, groups=str(sales.pk), server="12")
+    hidden = r'<input type="hidden" name="initial-groups"([^>]*)>'
+    first = re.findall(hidden, admin.get(page(operation)).content.decode())
+    again = re.findall(hidden, admin.post(page(operation), sent | {"initial-groups": ""}).content.decode())
+    assert len(first) == len(again) == 1
+    assert f'value="{sales.pk}"' not in again[0]
+    assert admin.post(page(operation), sent | {"initial-groups": "", "server": "0012"}).status_code == 302
+    assert list(operation.groups.all()) == [sales]
 
 
 def test_a_page_that_was_opened_before_undoes_no_change_of_another(admin: Client, operation: Operation) -> None:
