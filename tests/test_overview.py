@@ -133,6 +133,7 @@ def test_a_closed_month_shows_its_products_as_they_were(manager: Client) -> None
             closed_at=NOW - timedelta(days=20),
             closed_name=product.name,
             closed_kind=product.kind,
+            closed_unit=product.unit,
             closed_licensed_by=product.licensed_by,
             closed_zone="America/Bogota",
         )
@@ -146,7 +147,9 @@ def test_a_closed_month_shows_its_products_as_they_were(manager: Client) -> None
         ]
 
     before = seen()
-    Product.objects.filter(pk=email.pk).update(name="Correo", kind="active count", licensed_by=None, is_counted=False)
+    Product.objects.filter(pk=email.pk).update(
+        name="Correo", unit="seconds", kind="active count", licensed_by=None, is_counted=False
+    )
     assert seen() == before
     Product.objects.filter(pk=gauge.pk).update(name="Licencias", is_counted=False)
     assert seen() == before

@@ -464,6 +464,7 @@ class MonthlyUsage(models.Model):
     closed_at = models.DateTimeField(null=True)
     closed_name = models.CharField(max_length=200, blank=True)
     closed_kind = models.CharField(max_length=12, blank=True)
+    closed_unit = models.CharField(max_length=40, blank=True)
     closed_licensed_by = models.ForeignKey(Product, models.PROTECT, null=True, related_name="+")
     closed_is_counted = models.BooleanField(default=True)
     closed_zone = models.CharField(max_length=64, blank=True)
@@ -487,11 +488,11 @@ class MonthlyUsage(models.Model):
 
     @cached_property
     def its_product(self) -> Product:
-        """The product; of a closed month with the name, kind, licences and counting that it had at the closing."""
+        """The product; of a closed month with name, kind, unit, licences and counting as they were at the closing."""
         if not self.closed_name:
             return self.product
         as_it_was = copy(self.product)
-        as_it_was.name, as_it_was.kind = self.closed_name, self.closed_kind
+        as_it_was.name, as_it_was.kind, as_it_was.unit = self.closed_name, self.closed_kind, self.closed_unit
         as_it_was.licensed_by_id, as_it_was.is_counted = self.closed_licensed_by_id, self.closed_is_counted
         return as_it_was
 

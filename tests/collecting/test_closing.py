@@ -196,6 +196,19 @@ def test_a_product_that_was_not_counted_stays_out_of_the_month_that_closes(octob
     assert MonthlyUsage.objects.get(product__name="Email", month=OCTOBER).closed_is_counted
 
 
+def test_a_closed_month_keeps_what_an_admin_changes_later(october: Operation) -> None:
+    heard(october, (-1, "1000"), (4, "3"))
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+
+    def closed() -> tuple[str, str, str]:
+        its = MonthlyUsage.objects.get(product__description="Email", month=OCTOBER).its_product
+        return its.name, its.unit, its.kind
+
+    before = closed()
+    Product.objects.update(name="Correo", unit="seconds", kind="active count")
+    assert closed() == before == ("Email", "interactions", "usage")
+
+
 def corrections() -> list[Decimal]:
     return [correction.items for correction in Correction.objects.all()]
 

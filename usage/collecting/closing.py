@@ -110,7 +110,7 @@ def _seal(row: MonthlyUsage, operation: Operation, gaps: list[list[int]], closed
     product = row.product
     row.state, row.closed_at = MonthlyUsage.State.CLOSED, closed_at
     row.gaps, row.gap_seconds = gaps, months.seconds_of(gaps)
-    row.closed_name, row.closed_kind = product.name, product.kind
+    row.closed_name, row.closed_kind, row.closed_unit = product.name, product.kind, product.unit
     row.closed_licensed_by_id, row.closed_is_counted = product.licensed_by_id, product.is_counted
     row.closed_zone = operation.time_zone
     row.save()

@@ -23,7 +23,7 @@ Row = TypeVar("Row", DailyRow, MonthlyRow)
 
 SEALED = (
     *("state", "closed_at", "gaps", "gap_seconds", "closed_name", "closed_kind", "closed_licensed_by_id"),
-    *("closed_is_counted", "closed_zone"),
+    *("closed_is_counted", "closed_unit", "closed_zone"),
 )
 """What a closed month holds that its snapshots don't tell."""
 

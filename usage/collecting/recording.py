@@ -352,6 +352,7 @@ def unknown_at_closing(product: ProductRow, other: MonthlyRow) -> MonthlyRow:
         closed_at=other.closed_at,
         closed_name=product.name,
         closed_kind=product.kind,
+        closed_unit=product.unit,
         closed_licensed_by_id=product.licensed_by_id,
         closed_is_counted=product.is_counted,
         closed_zone=other.closed_zone,

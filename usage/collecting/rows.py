@@ -113,6 +113,7 @@ class MonthlyRow:
     closed_at: datetime | None = None
     closed_name: str = ""
     closed_kind: str = ""
+    closed_unit: str = ""
     closed_licensed_by_id: int | None = None
     closed_is_counted: bool = True
     closed_zone: str = ""

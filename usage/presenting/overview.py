@@ -165,12 +165,14 @@ def as_closed(operations: OperationQuerySet, month: date) -> Mapping[tuple[int, 
     same = Q(
         closed_name=F("product__name"),
         closed_kind=F("product__kind"),
+        closed_unit=F("product__unit"),
         closed_is_counted=F("product__is_counted"),
         licences_then=Coalesce("product__licensed_by", nobody),
     )
     edited = usages.annotate(licences_then=Coalesce("closed_licensed_by", nobody)).filter(~same)
-    wanted = ("operation", "closed_name", "closed_kind", "closed_licensed_by", "closed_is_counted", "product")
-    return {(usage.operation_id, usage.product_id): usage.its_product for usage in edited.only(*wanted)}
+    wanted = ("closed_name", "closed_kind", "closed_unit", "closed_licensed_by", "closed_is_counted")
+    edited = edited.only("operation", "product", *wanted)
+    return {(usage.operation_id, usage.product_id): usage.its_product for usage in edited}
 
 
 def operation_month(
