@@ -161,29 +161,38 @@ def audit_weight(audit: Audit, path: str) -> None:
 
 
 def audit_drawing(audit: Audit, path: str) -> None:
-    ready, moved, busy = [], [], []
-    for width in WIDTHS:
-        for _ in range(VIEWS):
-            page = audit.context(viewport={"width": width, "height": 900}).new_page()
-            page.add_init_script(WATCH)
+    """In a tab that was just opened, which has all to learn, and in one that comes from another page, as people do."""
+    ready: dict[str, list[float]] = {"tab just opened": [], "coming from another page": []}
+    moved, busy = [], []
+    for width, way, _ in product(WIDTHS, ready, range(VIEWS)):
+        page = audit.context(viewport={"width": width, "height": 900}).new_page()
+        page.add_init_script(WATCH)
+        if way == "tab just opened":
             page.goto(path)
+        else:
+            page.goto("/reports/")
             page.wait_for_load_state("networkidle")
-            answered = page.evaluate("performance.getEntriesByType('navigation')[0].responseEnd")
-            ready.append(page.evaluate("seen.ready") - answered)
-            page.evaluate(SCROLL)
-            page.wait_for_timeout(100)
-            seen = page.evaluate("seen")
-            moved.append(seen["moved"])
-            busy.append(seen["busy"])
-            page.context.close()
-    charts = statistics.median(ready)
-    audit.report(
-        f"{path}, charts in sight after",
-        f"{charts:.0f} ms",
-        f"≤ {READY} ms",
-        charts <= READY,
-        f"at most {max(ready):.0f}",
-    )
+            with page.expect_navigation():
+                page.evaluate("path => location.assign(path)", path)
+        page.wait_for_load_state("networkidle")
+        answered = page.evaluate("performance.getEntriesByType('navigation')[0].responseEnd")
+        if drawn := page.evaluate("seen.ready"):  # on a phone none may be in sight
+            ready[way].append(drawn - answered)
+        page.evaluate(SCROLL)
+        page.wait_for_timeout(100)
+        seen = page.evaluate("seen")
+        moved.append(seen["moved"])
+        busy.append(seen["busy"])
+        page.context.close()
+    for way, times in ready.items():
+        charts = statistics.median(times)
+        audit.report(
+            f"{path}, {way}: charts in sight after",
+            f"{charts:.0f} ms",
+            f"≤ {READY} ms",
+            charts <= READY,
+            f"{min(times):.0f} to {max(times):.0f}",
+        )
     audit.report(f"{path}, layout shift", f"{max(moved):.3f}", "0", max(moved) < 0.001)
     audit.report(
         f"{path}, longest task, scrolled through",

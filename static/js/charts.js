@@ -274,7 +274,7 @@ function draw(canvas, chart) {
       },
       scales,
       plugins: {
-        legend: { display: false },
+        legend: false,
         tooltip: tooltip(chart, palette),
         outlines: { card: palette.of("card"), product: palette.product },
         ground: { unknown: chart.unknown, gaps: chart.gaps, hatch: palette.of("hatch"), wash: palette.of("wash") },
