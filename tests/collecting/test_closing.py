@@ -186,6 +186,19 @@ def test_later_news_after_days_is_a_correction_too(october: Operation) -> None:
     assert list(rebuild(write=False)) == []
 
 
+def test_a_word_on_an_earlier_day_of_a_closed_month_corrects_nothing(october: Operation) -> None:
+    heard(october, (-0.5, "1075"), date="2026-10-31")
+    heard(october, (4, "3"), date="2026-11-01")
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    heard(october, (8, "1060"), date="2026-10-30")
+    heard(october, (13, "4"), date="2026-11-01")
+    assert corrections() == []
+    heard(october, (18, "1080"), date="2026-10-31")
+    heard(october, (23, "1061"), date="2026-10-30")
+    assert corrections() == [1080]
+    assert list(rebuild(write=False)) == []
+
+
 def test_a_product_that_was_not_counted_stays_out_of_the_month_that_closes(october: Operation) -> None:
     heard(october, (-1, "1000"))
     hear(october, "interactions", MIDNIGHT - timedelta(seconds=30), ("Email", "1000"), ("Total consumo", "1000"))

@@ -74,10 +74,11 @@ def test_a_poll_that_is_never_late_stays_on_the_grid(interval: int, number: int)
     assert {later - earlier for earlier, later in pairwise(times)} == {timedelta(minutes=interval)}
 
 
-@pytest.mark.parametrize("interval", [5, 60, 720])
-def test_the_grid_ends_with_the_day_where_clocks_are_changed(interval: int) -> None:
+@pytest.mark.parametrize("interval", [5, 60, 720, 1440])
+@pytest.mark.parametrize(("month", "day", "hour"), [(4, 6, 4), (9, 7, 3)])
+def test_the_grid_ends_with_the_day_where_clocks_are_changed(interval: int, month: int, day: int, hour: int) -> None:
     feed = Feed(operation=Operation(pk=7, time_zone="America/Santiago"), interval=interval)
-    midnight = datetime(2026, 4, 6, 4, tzinfo=UTC)  # after the day that had 25 hours
+    midnight = datetime(2026, month, day, hour, tzinfo=UTC)  # after the day that had 25 or 23 hours
     times = grid(feed, midnight - timedelta(days=3, minutes=3), midnight + timedelta(minutes=1))
     assert timedelta(seconds=60) <= midnight - times[-1] <= timedelta(seconds=85)
     assert min(later - earlier for earlier, later in pairwise(times)) >= timedelta(minutes=min(interval, 60))

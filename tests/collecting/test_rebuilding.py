@@ -7,8 +7,8 @@ from django.db import connection
 
 from tests.conftest import hear, make_operation
 from usage.collecting import closing, months
-from usage.collecting.rebuilding import rebuild, recount
-from usage.models import DailyUsage, Feed, MonthlyUsage, Operation
+from usage.collecting.rebuilding import rebuild, recount, refold
+from usage.models import DailyUsage, Feed, MonthlyUsage, Operation, Product
 
 pytestmark = pytest.mark.django_db
 
@@ -181,6 +181,40 @@ def test_rows_day_by_day_count_days_whatever_their_feed_is_set_to(operation: Ope
         feed.save()
         recount(feed)
         assert MonthlyUsage.objects.get().items == 6
+
+
+def test_a_gauge_that_was_told_day_by_day_and_turns_out_to_be_usage_is_counted_by_the_day(operation: Operation) -> None:
+    feed = operation.feeds.get(api="interaction_licenses")
+    told = {2: "100", 3: "100", 6: "150", 7: "160"}
+    for today in told:
+        for hour in (12, 13):
+            rows = [("Calls", items, f"2026-11-{day:02}") for day, items in told.items() if day <= today]
+            hear(operation, "interaction_licenses", datetime(2026, 11, today, hour, tzinfo=UTC), *rows)
+    Product.objects.update(kind=Product.Kind.USAGE)
+    feed.refresh_from_db()
+    refold(feed)
+    hear(
+        operation,
+        "interaction_licenses",
+        datetime(2026, 11, 7, 14, tzinfo=UTC),
+        *rows[:3],
+        ("Calls", "165", "2026-11-07"),
+    )
+    assert list(DailyUsage.objects.order_by("day").values_list("items", flat=True)) == [100, 100, 150, 165]
+    assert MonthlyUsage.objects.get().items == 515
+    assert list(rebuild(write=False)) == []
+
+
+def test_in_a_zone_to_the_west_no_figure_is_of_a_day_to_come(operation: Operation) -> None:
+    Operation.objects.update(time_zone="Europe/Madrid")
+    for hour, items in ((20, "1000"), (25, "1010")):  # 02:00 in Madrid, 20:00 in Bogotá
+        hear(operation, "interactions", datetime(2026, 11, 9, tzinfo=UTC) + timedelta(hours=hour), ("Email", items))
+    Operation.objects.update(time_zone="America/Bogota")
+    refold(operation.feeds.select_related("operation").get(api="interactions"))
+    hear(operation, "interactions", datetime(2026, 11, 10, 2, tzinfo=UTC), ("Email", "1020"))
+    month = MonthlyUsage.objects.get()
+    assert (month.items, len(month.items_by_day)) == (1020, 9)
+    assert list(rebuild(write=False)) == []
 
 
 def test_a_closed_month_stays_what_it_was_in_its_own_time_zone(operation: Operation) -> None:

@@ -113,7 +113,7 @@ class Fold:
         else:
             since, total = max(self.gaps.get(until, until), months.begins_at(month.month, zone)), NOTHING
             begins = since.astimezone(zone).date()
-        if not is_unheard or begins >= snapshot.day:
+        if not is_unheard or begins >= snapshot.day or since >= until:
             return
         gained = max(snapshot.items - total, NOTHING)
         day.is_reckoned = snapshot.items != total

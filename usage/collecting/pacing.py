@@ -104,8 +104,8 @@ def next_on_grid(feed: Feed, after: datetime, pace: timedelta | None = None, lea
     left = next_midnight(feed, at) - at
     if soonest - at > late_at_the_end and pace <= left < 2 * HOUR:
         at = on_grid(feed, soonest, pace, lead)
-    at, midnight = max(at, soonest), next_midnight(feed, after)
-    return midnight - lead if at >= midnight and midnight - lead >= after + PACE else at
+    at, midnight = max(at, soonest), next_midnight(feed, after + PACE + lead)
+    return midnight - lead if at >= midnight else at
 
 
 def on_grid(feed: Feed, earliest: datetime, pace: timedelta, lead: timedelta | None = None) -> datetime:

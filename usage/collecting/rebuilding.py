@@ -68,17 +68,23 @@ def recount(feed: Feed) -> None:
 def refold(feed: Feed) -> None:
     """Fold the months that aren't closed anew, as their products, the feed and the time zone are now.
 
-    Answers with a row for each day counted days before, and still do.
+    Answers with a row for each day count days, whatever their product was taken for. What has no date was told of a day
+    that may not have begun yet in a zone to the west: it is of the day that it was told on there.
     """
     is_day = feed.counts == Feed.Counts.DAY
     with transaction.atomic():
         Feed.objects.select_for_update().get(pk=feed.pk)
         rows = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api)
         unfinished = rows.exclude(state=MonthlyUsage.State.CLOSED).values_list("month", flat=True).distinct()
+        heard_on = feed.last_good_poll_at and feed.last_good_poll_at.astimezone(feed.operation.zone).date()
         for month in list(unfinished):
+            if heard_on and months.first_of(heard_on) == month:
+                feed.snapshots.filter(month=month, day__gt=heard_on, vendor_date="").update(day=heard_on)
             told = feed.snapshots.filter(month=month, product__kind=Product.Kind.USAGE)
             by_day = told.values("product", "last_seen").alias(days=Count("day")).filter(days__gt=1)
-            told.exclude(product__in=by_day.values("product")).update(counts_day=is_day)
+            products = set(by_day.values_list("product", flat=True))
+            told.filter(product__in=products).update(counts_day=True)
+            told.exclude(product__in=products).update(counts_day=is_day)
             _rebuild_month(feed, month, write=True)
 
 

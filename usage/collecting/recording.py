@@ -309,7 +309,7 @@ def link_licences(feed: Feed, new: Collection[str]) -> None:
         if api.licensed_by and feed.api in (api.name, api.licensed_by):
             licences = list(Product.objects.filter(api=api.licensed_by, is_counted=True)[:2])
             if len(licences) == 1:
-                unlinked = Product.objects.filter(api=api.name, licensed_by=None)
+                unlinked = Product.objects.filter(api=api.name, kind=Product.Kind.USAGE, licensed_by=None)
                 if feed.api == api.name:
                     unlinked = unlinked.filter(description__in=new)
                 unlinked.update(licensed_by=licences[0])
@@ -421,16 +421,18 @@ def correct_closed(figures: Sequence[Figure], new: Sequence[SnapshotRow], rows: 
 
 
 def correct(closed: MonthlyRow, snapshot: SnapshotRow, *, is_usage: bool) -> None:
-    """Keep what a closed month's figure would be by later news, where that is another one than before."""
+    """Keep what a closed month's figure would be by later news, where that is another one than before.
+
+    Of a month to date, and of a gauge, that is told by the last day alone.
+    """
     items = snapshot.items
+    told = Snapshot.objects.filter(feed=snapshot.feed_id, product=snapshot.product_id, month=closed.month)
     if snapshot.counts_day:
         days = dict(enumerate(closed.items_by_day, start=1))
-        later = Snapshot.objects.filter(
-            feed=snapshot.feed_id, product=snapshot.product_id, month=closed.month, first_seen__gt=closed.closed_at
-        )
-        days |= {day.day: str(told) for day, told in later.order_by("first_seen", "pk").values_list("day", "items")}
+        later = told.filter(first_seen__gt=closed.closed_at).order_by("first_seen", "pk").values_list("day", "items")
+        days |= {day.day: str(items) for day, items in later}
         items = sum((Decimal(text) for text in days.values() if text is not None), NOTHING)
-    elif (last_day := last_known(closed, months.next_month(closed.month))) and snapshot.day < last_day:
+    elif told.filter(day__gt=snapshot.day).exists():
         return
     stands = MonthlyUsage.objects.filter(operation=closed.operation_id, product=closed.product_id, month=closed.month)
     if not stands.exists():
