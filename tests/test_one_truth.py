@@ -97,6 +97,22 @@ def test_what_closed_as_a_gauge_is_no_pace_and_no_part_of_a_sum(manager: Client)
     assert "Year 20,000" in shown(manager, "/operations/cali/year/", now)
 
 
+def test_what_a_day_count_loses_in_a_gap_is_called_exact_nowhere(manager: Client) -> None:
+    cali = operation_in()
+    cali.feeds.update(counts=Feed.Counts.DAY, interval=60)
+    for day, hour in ((9, 10), (9, 11), (14, 9), (14, 10)):
+        hear(cali, "interactions", at(day, hour), ("Email", str(4 * hour)))
+    heard = shown(manager, "/operations/cali/", at(14, 10, 30), r'<p class="asof">.*?</p>')
+    assert "what was used after a day's last poll is in no figure" in heard
+    assert "exact" not in heard
+    assert "Reckoned" in shown(manager, "/operations/cali/", at(14, 10, 30), r"9 Nov.*?</tr>")
+    path = f"/operations/cali/products/{Product.objects.get().pk}/2026-11-09/"
+    assert "what was used after a day's last poll is in no figure" in shown(manager, path, at(14, 10, 30))
+    ninth, fourteenth = lines_of("daily", at(14, 10, 30))[-2:]
+    assert ninth.split(",")[8] == "reckoned"
+    assert fourteenth.split(",")[8] == "unfinished"
+
+
 def test_a_closed_month_is_shown_as_it_closed_while_others_still_run(manager: Client) -> None:
     make_operation("Cali")
     east = make_operation("Auckland")

@@ -408,7 +408,8 @@ class DailyUsage(models.Model):
     Of usage, `items` is what the day used, and `month_to_date` what the month had used by the day's end, or by its last
     good poll. Where a stretch without a good poll ran over midnight, what was used in it is spread over its days by
     time, and each of them `is_reckoned`; on those without a poll of their own, nothing is known of `highest` and
-    `lowest`. Of a gauge, `items` is the day's last figure.
+    `lowest`. Where days are counted each from nothing, the one that such a stretch began in `is_reckoned`, and lacks
+    what came after its last poll. Of a gauge, `items` is the day's last figure.
     """
 
     operation = models.ForeignKey(Operation, models.CASCADE, related_name="days", db_index=False)
@@ -502,9 +503,10 @@ class Certificate(models.Model):
 
     `seconds_unheard` lie between the last good poll and the vendor's new month: the boundary in the operation's zone
     (or when it was seen to begin its months, if that is later), or the first answer of the new month where the vendor
-    began it earlier or later. `most_unseen` is the most that can
-    have been used in them, at the quickest pace known: `pace_items` in `pace_seconds`. It is None where no pace is
-    known, and of gauges.
+    began it earlier or later. `seconds_at_midnights` are those at the end of its other days of which nothing was told,
+    where days are counted each from nothing: of a month to date there are none. `most_unseen` is the most that can have
+    been used in both, at the quickest pace known: `pace_items` in `pace_seconds`. It is None where no pace is known,
+    and of gauges.
     """
 
     class Pace(models.TextChoices):
@@ -516,6 +518,7 @@ class Certificate(models.Model):
     poll = models.ForeignKey(Poll, models.PROTECT, null=True, related_name="certificates")
     last_good_poll_at = models.DateTimeField()
     seconds_unheard = models.PositiveIntegerField()
+    seconds_at_midnights = models.PositiveIntegerField(default=0)
     most_unseen = items_field(null=True)
     pace = models.CharField(max_length=8, choices=Pace)
     pace_items = items_field(null=True)

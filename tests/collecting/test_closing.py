@@ -100,6 +100,26 @@ def test_a_gauge_has_no_pace(operation: Operation) -> None:
     assert (found.most_unseen, found.pace, found.seconds_unheard) == (None, "unknown", 60)
 
 
+def test_where_days_are_counted_anew_the_bound_holds_all_their_midnights(operation: Operation) -> None:
+    """96 a day, heard every six hours: of the 10th the first 48, of the next three days nothing."""
+    operation.feeds.update(counts=Feed.Counts.DAY, interval=360)
+    begin = MIDNIGHT - timedelta(days=31)
+    Feed.objects.update(last_good_poll_at=begin - timedelta(minutes=2))
+    for hours in range(6, 31 * 24 + 1, 6):
+        day, hour = divmod(hours - 1, 24)
+        if not (9, 12) <= (day, hour) < (13, 5):
+            heard_at = begin + timedelta(hours=hours) - timedelta(minutes=2)
+            hear(operation, "interactions", heard_at, ("Email", str(4 * (hour + 1))))
+    hear(operation, "interactions", MIDNIGHT + timedelta(hours=6), ("Email", "4"))
+    closing.close_months(MIDNIGHT + timedelta(hours=7))
+    month = MonthlyUsage.objects.get(month=OCTOBER)
+    assert (month.items, month.reckoned_days, month.lowest) == (27 * 96 + 48, [10], 96)
+    found = certificate()
+    assert (found.seconds_unheard, found.seconds_at_midnights) == (120, 26 * 120 + 12 * 3600 + 120 + 3 * 86_400)
+    assert 336 <= found.most_unseen <= 342
+    assert list(rebuild(write=False)) == []
+
+
 def test_a_call_that_began_before_midnight_closes_no_month(october: Operation) -> None:
     heard(october, (-0.5, "3"), date="2026-11-01")
     assert closing.close_months(MIDNIGHT + timedelta(minutes=1)) == 0

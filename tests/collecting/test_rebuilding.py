@@ -186,20 +186,19 @@ def test_rows_day_by_day_count_days_whatever_their_feed_is_set_to(operation: Ope
 def test_a_gauge_that_was_told_day_by_day_and_turns_out_to_be_usage_is_counted_by_the_day(operation: Operation) -> None:
     feed = operation.feeds.get(api="interaction_licenses")
     told = {2: "100", 3: "100", 6: "150", 7: "160"}
+
+    def hear_days(today: int, hour: int) -> None:
+        rows = [("Calls", items, f"2026-11-{day:02}") for day, items in told.items() if day <= today]
+        hear(operation, "interaction_licenses", datetime(2026, 11, today, hour, tzinfo=UTC), *rows)
+
     for today in told:
-        for hour in (12, 13):
-            rows = [("Calls", items, f"2026-11-{day:02}") for day, items in told.items() if day <= today]
-            hear(operation, "interaction_licenses", datetime(2026, 11, today, hour, tzinfo=UTC), *rows)
+        hear_days(today, 12)
+        hear_days(today, 13)
     Product.objects.update(kind=Product.Kind.USAGE)
     feed.refresh_from_db()
     refold(feed)
-    hear(
-        operation,
-        "interaction_licenses",
-        datetime(2026, 11, 7, 14, tzinfo=UTC),
-        *rows[:3],
-        ("Calls", "165", "2026-11-07"),
-    )
+    told[7] = "165"
+    hear_days(7, 14)
     assert list(DailyUsage.objects.order_by("day").values_list("items", flat=True)) == [100, 100, 150, 165]
     assert MonthlyUsage.objects.get().items == 515
     assert list(rebuild(write=False)) == []

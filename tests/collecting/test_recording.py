@@ -249,7 +249,7 @@ def test_a_day_that_is_first_told_of_late_takes_its_use_from_the_next_known_one(
 
 
 def test_a_feed_that_counts_the_day_sums_its_days(operation: Operation) -> None:
-    Feed.objects.filter(api="interactions").update(counts=Feed.Counts.DAY)
+    Feed.objects.filter(api="interactions").update(counts=Feed.Counts.DAY, interval=1440)
     for day, items in ((1, "10"), (2, "4"), (4, "6")):
         hear(operation, "interactions", at(day), ("Email", items))
     assert days(operation, "Email") == {1: ("10", "10"), 2: ("4", "14"), 4: ("6", "20")}

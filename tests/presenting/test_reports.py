@@ -265,12 +265,16 @@ def test_a_day_that_was_heard_of_once_it_was_over_is_complete(operation: Operati
     assert cells(body("daily"), "state") == ["complete"]
 
 
-def test_a_day_of_a_closed_month_is_complete(operation: Operation) -> None:
-    hear(operation, "interactions", at(1), ("Email", "100"))
+@pytest.mark.parametrize(("day", "state"), [(30, "complete"), (29, "unfinished")])
+def test_a_closed_months_last_day_is_complete_and_no_other_one_that_was_heard_last(
+    operation: Operation, day: int, state: str
+) -> None:
+    Feed.objects.update(last_good_poll_at=at(day, 11, 55))
+    hear(operation, "interactions", at(day), ("Email", "100"))
     hear(operation, "interactions", at(1, month=12), ("Email", "1"))
-    assert cells(body("daily"), "state") == ["unfinished"]
+    assert cells(body("daily"), "state")[-1] == "unfinished"
     closing.close_months(at(1, 13, month=12))
-    assert cells(body("daily"), "state") == ["complete"]
+    assert cells(body("daily"), "state")[-1] == state
     assert cells(body("monthly"), "state") == ["closed"]
 
 

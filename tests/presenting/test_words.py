@@ -174,6 +174,13 @@ HEARD = "The last good poll was 31 Oct 23:59:21, 39 s before the month ended"
             f"{HEARD}; at most 1 min 02 s can have gone unseen since, at the quickest pace known: "
             "the busiest stretch of the day before it (5 min 00 s in 119 s).",
         ),
+        (
+            CALLS,
+            {"most_unseen": Decimal(3), "pace_items": Decimal(12), "pace_seconds": 300, "seconds_at_midnights": 7_200},
+            f"{HEARD}. The vendor counts each day anew: what was used after the last poll of any other day, in 2 h in "
+            "all, is in no figure. At most 3 calls can have gone unseen in both, at the quickest pace known: "
+            "the busiest stretch of the day before it (12 calls in 5 min).",
+        ),
         (CALLS, {"pace": "unknown"}, f"{HEARD}; what was used since is not known."),
         (Product(kind="licences"), {"pace": "unknown"}, f"{HEARD}."),
         (

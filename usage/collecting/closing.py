@@ -10,9 +10,9 @@ from itertools import pairwise
 from math import ceil
 
 from django.db import OperationalError, transaction
-from django.db.models import Min
+from django.db.models import Max, Min
 
-from usage.models import DIGITS, GOOD, PLACES, Certificate, Feed, MonthlyUsage, Operation, Poll, Snapshot
+from usage.models import DIGITS, GOOD, PLACES, Certificate, DailyUsage, Feed, MonthlyUsage, Operation, Poll, Snapshot
 
 from . import folding, months, recording
 from .claims import feeds_as_they_stand
@@ -123,7 +123,8 @@ def _certify(row: MonthlyUsage, feed: Feed, end: datetime, begun_at: datetime | 
         end += timedelta(seconds=feed.operation.reset_before or 0)  # the old month is known to go on after our midnight
     boundary = end if heard < end and not (begun_at and begun_at < end) else begun_at or heard
     seconds = max(0, ceil((boundary - heard).total_seconds()))
-    paces = _paces(row, feed) if row.product.is_usage else []
+    at_midnights = _unheard_at_midnights(row, feed) if row.product.is_usage else 0
+    paces = _paces(row, feed, at_midnights) if row.product.is_usage else []
     quickest = max(paces, key=lambda pace: pace.items / pace.seconds, default=None)
     poll = _poll_behind(row, feed)
     Certificate.objects.create(
@@ -131,7 +132,10 @@ def _certify(row: MonthlyUsage, feed: Feed, end: datetime, begun_at: datetime | 
         poll=poll,
         last_good_poll_at=heard,
         seconds_unheard=seconds,
-        most_unseen=_at_most(quickest.items * seconds / quickest.seconds, row.items) if quickest else None,
+        seconds_at_midnights=at_midnights,
+        most_unseen=_at_most(quickest.items * (seconds + at_midnights) / quickest.seconds, row.items)
+        if quickest
+        else None,
         pace=quickest.name if quickest else Certificate.Pace.UNKNOWN,
         pace_items=quickest.items if quickest else None,
         pace_seconds=quickest.seconds if quickest else None,
@@ -149,10 +153,33 @@ def _poll_behind(row: MonthlyUsage, feed: Feed) -> Poll | None:
     )
 
 
-def _paces(row: MonthlyUsage, feed: Feed) -> list[_Pace]:
-    """The month's mean, and that of each stretch lately in which the figure grew."""
+def _unheard_at_midnights(row: MonthlyUsage, feed: Feed) -> int:
+    """Of a product whose days are counted each from nothing, the seconds at the end of its days, but for the last one,
+    of which nothing was told any more: what was used in them is in no figure. Of a day without a row, those of gaps.
+    """
+    counted = feed.snapshots.filter(product=row.product_id, month=row.month, counts_day=True)
+    last = counted.aggregate(day=Max("day"))["day"]
+    if last is None:
+        return 0
+    zone, begin = feed.operation.zone, months.begins_at(row.month, feed.operation.zone)
+    days = DailyUsage.objects.filter(operation=feed.operation_id, product=row.product_id)
+    heard = dict(days.filter(day__gte=row.month, day__lt=last).values_list("day", "as_of"))
+    seconds = 0.0
+    for number in range((last - row.month).days):
+        day = row.month + timedelta(days=number)
+        began, ended = ((months.begins_at(its, zone) - begin).total_seconds() for its in (day, day + timedelta(days=1)))
+        if day in heard:
+            seconds += max(0, ended - (heard[day] - begin).total_seconds())
+        else:
+            seconds += sum(max(0, min(until, ended) - max(since, began)) for since, until in row.gaps)
+    return ceil(seconds)
+
+
+def _paces(row: MonthlyUsage, feed: Feed, at_midnights: int) -> list[_Pace]:
+    """The month's mean over what was heard of it, and that of each stretch lately in which the figure grew."""
     begin = months.begins_at(row.month, feed.operation.zone)
-    paces = [_Pace(Certificate.Pace.MEAN, row.items, max(1, round((row.as_of - begin).total_seconds())))]
+    heard = round((row.as_of - begin).total_seconds()) - at_midnights
+    paces = [_Pace(Certificate.Pace.MEAN, row.items, max(1, heard))]
     shown = list(
         Snapshot.objects.filter(feed=feed, product=row.product_id, month=row.month, last_seen__gt=row.as_of - LATEST)
         .order_by("first_seen", "pk")

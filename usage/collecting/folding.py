@@ -81,7 +81,9 @@ class Fold:
         day = self.days.get(key)
         if day is None:
             day = self.days[key] = DailyRow(self.feed.operation_id, *key, snapshot.last_seen)
-            if is_usage and not snapshot.counts_day:
+            if is_usage and snapshot.counts_day:
+                self._cut(snapshot, month)
+            elif is_usage:
                 self._spread(snapshot, day, month)
         day.as_of = snapshot.last_seen
         day.highest = snapshot.items if day.highest is None else max(day.highest, snapshot.items)
@@ -132,6 +134,18 @@ class Fold:
             row.month_to_date = before = so_far
             row.is_reckoned = row.is_reckoned or day.is_reckoned
             self._fold_month(month, row)
+
+    def _cut(self, snapshot: SnapshotRow, month: MonthlyRow) -> None:
+        """Mark the day in which the gap began that `snapshot` ended on a later one: where days are counted each from
+        nothing, what was used between its last poll and midnight is told no more, unless that answer still names it.
+        """
+        last = last_known(month, snapshot.day)
+        if last is None or snapshot.first_seen not in self.gaps:
+            return
+        day = self.days[snapshot.product_id, last]
+        if day.as_of < min(snapshot.first_seen, months.begins_at(last + timedelta(days=1), self.zone)):
+            day.is_reckoned = True
+            self._fold_month(month, day)
 
     def _follow(self, month: MonthlyRow, changed: DailyRow, end: int | None, *, counts_day: bool) -> None:
         """Bring the later days before `end`, or to the month's, in step with a day that changed before them.

@@ -1,8 +1,10 @@
+from django.apps.registry import Apps
 from django.db import migrations, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import OuterRef, Subquery
 
 
-def keep_units(apps, schema_editor):
+def keep_units(apps: Apps, _: BaseDatabaseSchemaEditor) -> None:
     """Months that are closed already keep the unit that they are shown in now."""
     months, products = apps.get_model("usage", "MonthlyUsage"), apps.get_model("usage", "Product")
     unit = products.objects.filter(pk=OuterRef("product")).values("unit")

@@ -211,11 +211,10 @@ class ProductMonth:
 
     @cached_property
     def unfinished(self) -> int | None:
-        """The day that a count was heard in the middle of, or that the vendor began before us, while the month runs."""
-        if self.has_ended or not self.product.is_usage:
+        if not self.product.is_usage:
             return None
-        heard_on = (self.usage.as_of.astimezone(self.operation.zone).date() - self.usage.month).days + 1
-        return max(1, heard_on, len(self.usage.items_by_day))
+        month, days = self.usage.month, len(self.usage.items_by_day)
+        return unfinished_of(month, day_of(month, self.usage.as_of, self.operation), days, is_over=self.has_ended)
 
     @cached_property
     def change(self) -> Change | None:
@@ -310,6 +309,13 @@ class ProductMonth:
         return per_licence(self.before.items, self.licences_before.last) if is_over else None
 
     @property
+    def counts_each_day(self) -> bool:
+        """Whether its days are counted each from nothing: what is used in a gap over midnight is in no figure then."""
+        if certificate := self.certificate:
+            return certificate.seconds_at_midnights > 0
+        return self.product.is_usage and self.feed is not None and self.feed.counts == Feed.Counts.DAY
+
+    @property
     def certificate(self) -> Certificate | None:
         """As the operation's page fetched it with the month."""
         return getattr(self.usage, "certificate", None)
@@ -401,7 +407,20 @@ def last_complete_day(month: date, as_of: datetime, operation: Operation, now: d
     """The last day that a month's figure covers to its end: 0 on the first day."""
     if has_ended(month, operation, now):
         return length_of(month)
-    return max(0, (as_of.astimezone(operation.zone).date() - month).days)
+    return max(0, day_of(month, as_of, operation) - 1)
+
+
+def day_of(month: date, as_of: datetime, operation: Operation) -> int:
+    """As a day of the month, which may be below 1 or above its length."""
+    return (as_of.astimezone(operation.zone).date() - month).days + 1
+
+
+def unfinished_of(month: date, heard_on: int, days: int, *, is_over: bool) -> int | None:
+    """The day that a count was last heard in the middle of, or the last of `days` that the vendor tells of, if it began
+    one before us. Of a month that is over, not its last one.
+    """
+    day = max(1, heard_on, days)
+    return None if is_over and day >= length_of(month) else day
 
 
 def told_at(usage: MonthlyUsage, day: int) -> Decimal | None:

@@ -19,7 +19,18 @@ from usage.wolkvox.catalogue import APIS
 
 from . import feeds, insights
 from .feeds import Health
-from .figures import Line, first_known, gone_of, has_ended, in_order_of, last_complete_day, length_of, month_before
+from .figures import (
+    Line,
+    day_of,
+    first_known,
+    gone_of,
+    has_ended,
+    in_order_of,
+    last_complete_day,
+    length_of,
+    month_before,
+    unfinished_of,
+)
 from .insights import Look, Usual, pace_of, usual_of
 from .queries import as_text, feeds_of, time_of, usages_of
 
@@ -92,7 +103,7 @@ def operation_months(operations: OperationQuerySet, month: date, now: datetime) 
 
 class Listed(NamedTuple):
     """What the overview reads of a product's month: `first` is a gauge's first figure, which `has_moved` if it was ever
-    another one, and `day` is the last that the figure covers to its end."""
+    another one; it was heard on the day `heard_on`, and `day` is the last that the figure covers to its end."""
 
     operation_id: int
     product: Product
@@ -102,6 +113,7 @@ class Listed(NamedTuple):
     items_by_day: str
     reckoned_days: str
     has_moved: bool
+    heard_on: int
     day: int
 
 
@@ -137,9 +149,9 @@ def listed_of(
     )
 
     @cache
-    def heard(operation: int, text: str) -> tuple[datetime, int]:
-        as_of = time_of(text)
-        return as_of, last_complete_day(month, as_of, found[operation], now)
+    def heard(operation: int, text: str) -> tuple[datetime, int, int]:
+        as_of, its = time_of(text), found[operation]
+        return as_of, day_of(month, as_of, its), last_complete_day(month, as_of, its, now)
 
     listed, before, length = defaultdict(list), {}, length_of(months[1])
     for operation, product, its_month, items, closed_kind, has_moved, text, by_day, reckoned in sorted(
@@ -150,9 +162,9 @@ def listed_of(
             before[operation, product] = Before(items, usual_of(by_day, reckoned, length), is_usage)
             continue
         its = closed.get((operation, product), products[product])
-        as_of, day = heard(operation, text)
+        as_of, *days = heard(operation, text)
         first = items if its.is_usage else first_known(json.loads(by_day), items)
-        listed[operation].append(Listed(operation, its, items, first, as_of, by_day, reckoned, has_moved, day))
+        listed[operation].append(Listed(operation, its, items, first, as_of, by_day, reckoned, has_moved, *days))
     for operation in {operation for operation, _ in closed}:
         listed[operation].sort(key=lambda row: in_order_of(row.product))
     return listed, before
@@ -199,7 +211,7 @@ def operation_month(
     gone = {} if is_over else gone_of(heard_last, of_feeds)
 
     def line(row: Listed) -> Line:
-        its = line_of(row, gauges.get(row.product.licensed_by_id or 0), before, is_over=is_over)
+        its = line_of(row, gauges.get(row.product.licensed_by_id or 0), before, month, is_over=is_over)
         return its._replace(gone_since=gone.get((operation.pk, row.product.id)))
 
     idle = [] if is_over else idle_of(operation, {row.product: row.items for row in listed}, of_feeds, month, now)
@@ -207,7 +219,7 @@ def operation_month(
     return OperationMonth(operation, month, [line(row) for row in shown], health, is_over, heard, [*idle, *gone_too])
 
 
-def line_of(row: Listed, gauge: Listed | None, before: Befores, *, is_over: bool) -> Line:
+def line_of(row: Listed, gauge: Listed | None, before: Befores, month: date, *, is_over: bool) -> Line:
     product = row.product
     past = before.get((row.operation_id, product.id))
     usual = past.usual if past and past.is_usage and product.is_usage else None
@@ -217,7 +229,9 @@ def line_of(row: Listed, gauge: Listed | None, before: Befores, *, is_over: bool
         items=row.items,
         items_by_day=row.items_by_day,
         reckoned_days=row.reckoned_days,
-        unfinished=max(row.day + 1, row.items_by_day.count(",") + 1) if product.is_usage and not is_over else None,
+        unfinished=unfinished_of(month, row.heard_on, row.items_by_day.count(",") + 1, is_over=is_over)
+        if product.is_usage
+        else None,
         change=None,
         licences=gauge.items if gauge else None,
         licences_change=gauge.items - gauge.first if gauge else Decimal(0),

@@ -7,8 +7,9 @@ the latest correction shows, in a column of its own of the monthly report.
 The `state` of a daily row is one word, the first of these that holds:
 
     gap         what the day used is not known, because the day before is not
-    unfinished  the last day known of a month that is not closed, last heard before that day was over
-    reckoned    what the day used is a share of what came in a stretch without a good poll
+    unfinished  the last day known, last heard before that day was over; where the month is closed, no month's last day,
+                of which the certificate tells
+    reckoned    what the day used is a share of what came in a stretch without a good poll, or lacks what came in it
     restated    a figure fell within the day
     complete    none of these
 
@@ -145,7 +146,7 @@ MONTHLY = Report(
     },
     select="""
         SELECT pair.*, pair.ended_gaps + COALESCE(running.seconds, 0) AS gap_seconds,
-            certificate.seconds_unheard, certificate.most_unseen,
+            certificate.seconds_unheard + certificate.seconds_at_midnights AS seconds_unheard, certificate.most_unseen,
             certificate.pace || ' ' || {pace_items} || ' in ' || certificate.pace_seconds || ' s' AS unseen_reckoned_by,
             NULLIF(certificate.answer_sha256, '') AS answer,
             (SELECT items FROM usage_correction WHERE usage_id = pair.id ORDER BY seen_at DESC, id DESC LIMIT 1)
@@ -176,8 +177,8 @@ DAILY = Report(
             {licences_of_the_day} AS licences, usage.as_of, pair.time_zone,
             CASE
                 WHEN usage.items IS NULL THEN 'gap'
-                WHEN pair.state <> 'closed' AND usage.as_of = pair.as_of AND {day_of_as_of} <= usage.day
-                    THEN 'unfinished'
+                WHEN (pair.state <> 'closed' OR usage.day < %(last_day)s) AND usage.as_of = pair.as_of
+                    AND {day_of_as_of} <= usage.day THEN 'unfinished'
                 WHEN usage.is_reckoned THEN 'reckoned'
                 WHEN usage.is_restated THEN 'restated'
                 ELSE 'complete'
@@ -425,6 +426,7 @@ def stream(
         **PATTERNS,
         "month": first,
         "next_month": next_month,
+        "last_day": next_month - timedelta(days=1),
         "months": json.dumps({zone: seconds(first, next_month, zone) for zone in {*zones.values()}}),
         "now": f"{now.timestamp():.6f}",
         "gap_of_a_minute": timedelta(minutes=GAP_INTERVALS).total_seconds(),

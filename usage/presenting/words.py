@@ -273,6 +273,16 @@ def certificate(certificate: Certificate, product: Product, zone: ZoneInfo) -> s
             % parts
         )
     parts |= {"most": bound(certificate.most_unseen, product), "pace": pace(certificate, product)}
+    if certificate.seconds_at_midnights:
+        parts |= {"midnights": span(certificate.seconds_at_midnights)}
+        return (
+            _(
+                "The last good poll was %(time)s, %(span)s before the month ended. The vendor counts each day anew: "
+                "what was used after the last poll of any other day, in %(midnights)s in all, is in no figure. At most "
+                "%(most)s can have gone unseen in both, at the quickest pace known: %(pace)s."
+            )
+            % parts
+        )
     return (
         _(
             "The last good poll was %(time)s, %(span)s before the month ended; at most %(most)s can have gone unseen "
@@ -392,8 +402,9 @@ _MEANINGS = {
     "reckoned": (
         gettext_noop("Reckoned"),
         gettext_noop(
-            "No poll saw the day end. What was used in the stretch without an answer is exact, and spread over its "
-            "days by time."
+            "No poll saw the day end. What was used in the stretch without an answer is spread over its days by time, "
+            "and their sum is exact. Where the vendor counts each day anew, nothing is spread: the day lacks what it "
+            "used after its last poll."
         ),
     ),
     "restated": (
@@ -518,12 +529,14 @@ _COLUMNS = {
     "monthly.state": gettext_noop("open, closing or closed; a closed month never changes."),
     "daily.state": gettext_noop(
         "gap: what the day used is unknown. unfinished: the day was not over. reckoned: its share of what a stretch "
-        "without an answer used. restated: a figure fell. complete: none of these."
+        "without an answer used, or, where the vendor counts each day anew, what it had used before one. restated: a "
+        "figure fell. complete: none of these."
     ),
     "as_of": gettext_noop("When the last good poll behind the figure was."),
     "gap_seconds": gettext_noop("Seconds of the month without a good poll, up to now where that still lasts."),
     "seconds_unheard": gettext_noop(
-        "Of a closed month, the seconds from its last good poll to its end, as the vendor ended it."
+        "Of a closed month, the seconds from its last good poll to its end, as the vendor ended it; where the vendor "
+        "counts each day anew, those from the last polls of its other days to their ends too."
     ),
     "most_unseen": gettext_noop("The most that can have been used in them; empty where no pace is known."),
     "unseen_reckoned_by": gettext_noop(
