@@ -173,10 +173,12 @@ def test_a_day_that_lies_in_a_gap_is_not_unknown_besides(operation: Operation) -
     assert row.unknown_days == [4]
 
 
-def test_a_month_that_is_over_has_no_unfinished_day(operation: Operation) -> None:
+def test_the_last_day_of_a_month_is_unfinished_until_it_closes(operation: Operation) -> None:
     hear_days(operation, 11, {day: str(day) for day in range(1, 31)})
     row = row_of(operation, at(1, 1, month=12))
-    assert (row.unfinished, row.missing) == (None, [])
+    assert (row.unfinished, row.missing) == (30, [])
+    MonthlyUsage.objects.update(state="closed", closed_at=at(1, 2, month=12))
+    assert row_of(operation, at(1, 2, month=12)).unfinished is None
 
 
 def test_midnight_is_the_operations_own(operation: Operation) -> None:

@@ -272,7 +272,7 @@ def test_a_closed_months_last_day_is_complete_and_no_other_one_that_was_heard_la
     Feed.objects.update(last_good_poll_at=at(day, 11, 55))
     hear(operation, "interactions", at(day), ("Email", "100"))
     hear(operation, "interactions", at(1, month=12), ("Email", "1"))
-    assert cells(body("daily"), "state")[-1] == "unfinished"
+    assert cells(body("daily"), "state")[-1] == "unfinished"  # as on the page, also while it is closing
     closing.close_months(at(1, 13, month=12))
     assert cells(body("daily"), "state")[-1] == state
     assert cells(body("monthly"), "state") == ["closed"]

@@ -214,7 +214,8 @@ class ProductMonth:
         if not self.product.is_usage:
             return None
         month, days = self.usage.month, len(self.usage.items_by_day)
-        return unfinished_of(month, day_of(month, self.usage.as_of, self.operation), days, is_over=self.has_ended)
+        heard_on = day_of(month, self.usage.as_of, self.operation)
+        return unfinished_of(month, heard_on, days, is_closed=self.usage.is_closed)
 
     @cached_property
     def change(self) -> Change | None:
@@ -415,12 +416,12 @@ def day_of(month: date, as_of: datetime, operation: Operation) -> int:
     return (as_of.astimezone(operation.zone).date() - month).days + 1
 
 
-def unfinished_of(month: date, heard_on: int, days: int, *, is_over: bool) -> int | None:
+def unfinished_of(month: date, heard_on: int, days: int, *, is_closed: bool) -> int | None:
     """The day that a count was last heard in the middle of, or the last of `days` that the vendor tells of, if it began
-    one before us. Of a month that is over, not its last one.
+    one before us. Of a closed month, not its last one.
     """
     day = max(1, heard_on, days)
-    return None if is_over and day >= length_of(month) else day
+    return None if is_closed and day >= length_of(month) else day
 
 
 def told_at(usage: MonthlyUsage, day: int) -> Decimal | None:

@@ -113,6 +113,7 @@ class Listed(NamedTuple):
     items_by_day: str
     reckoned_days: str
     has_moved: bool
+    is_closed: bool
     heard_on: int
     day: int
 
@@ -164,7 +165,9 @@ def listed_of(
         its = closed.get((operation, product), products[product])
         as_of, *days = heard(operation, text)
         first = items if its.is_usage else first_known(json.loads(by_day), items)
-        listed[operation].append(Listed(operation, its, items, first, as_of, by_day, reckoned, has_moved, *days))
+        listed[operation].append(
+            Listed(operation, its, items, first, as_of, by_day, reckoned, has_moved, closed_kind != "", *days)
+        )
     for operation in {operation for operation, _ in closed}:
         listed[operation].sort(key=lambda row: in_order_of(row.product))
     return listed, before
@@ -211,7 +214,7 @@ def operation_month(
     gone = {} if is_over else gone_of(heard_last, of_feeds)
 
     def line(row: Listed) -> Line:
-        its = line_of(row, gauges.get(row.product.licensed_by_id or 0), before, month, is_over=is_over)
+        its = line_of(row, gauges.get(row.product.licensed_by_id or 0), before, month)
         return its._replace(gone_since=gone.get((operation.pk, row.product.id)))
 
     idle = [] if is_over else idle_of(operation, {row.product: row.items for row in listed}, of_feeds, month, now)
@@ -219,7 +222,7 @@ def operation_month(
     return OperationMonth(operation, month, [line(row) for row in shown], health, is_over, heard, [*idle, *gone_too])
 
 
-def line_of(row: Listed, gauge: Listed | None, before: Befores, month: date, *, is_over: bool) -> Line:
+def line_of(row: Listed, gauge: Listed | None, before: Befores, month: date) -> Line:
     product = row.product
     past = before.get((row.operation_id, product.id))
     usual = past.usual if past and past.is_usage and product.is_usage else None
@@ -229,7 +232,7 @@ def line_of(row: Listed, gauge: Listed | None, before: Befores, month: date, *, 
         items=row.items,
         items_by_day=row.items_by_day,
         reckoned_days=row.reckoned_days,
-        unfinished=unfinished_of(month, row.heard_on, row.items_by_day.count(",") + 1, is_over=is_over)
+        unfinished=unfinished_of(month, row.heard_on, row.items_by_day.count(",") + 1, is_closed=row.is_closed)
         if product.is_usage
         else None,
         change=None,
