@@ -66,7 +66,7 @@ test: .venv/installed-dev data/static/staticfiles.json ## every test, on SQLite 
 	@$(call apt-install,$(chromium) $(postgresql) $(gettext))
 	$(bin)/python -m pytest -m "not browser and not process" -n auto
 	$(bin)/python -m pytest -m "browser or process" -n 2 --dist loadfile
-	$(bin)/python tests/with_postgres.py $(bin)/python -m pytest -m "not browser and not process" -n auto
+	$(bin)/python tests/with_postgres.py $(bin)/python -m pytest -m "database and not browser and not process" -n auto
 
 check: production := $(no-secrets) DEBUG= DATABASE_URL=sqlite:///data/checked.sqlite3 REDIS_URL= \
 	ALLOWED_HOSTS=dashboard.example.com CSRF_TRUSTED_ORIGINS=https://dashboard.example.com

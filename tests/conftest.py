@@ -136,13 +136,14 @@ def english() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def roles_outlive_a_flush(django_db_serialized_rollback: None) -> None:
-    """After a test that commits, the database is flushed: what migrations brought is put back before the next."""
-
-
-@pytest.fixture(autouse=True)
-def language_ends_with_its_test() -> Iterator[None]:
-    """A page that was asked for in Spanish leaves that language to its thread."""
-    yield
-    translation.deactivate()
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """What asks the database is marked, to be run on each. After a test that commits, the database is flushed: what
+    migrations brought is put back before the next.
+    """
+    for item in items:
+        mark, fixtures = item.get_closest_marker("django_db"), set(item.fixturenames)
+        if (mark and mark.kwargs.get("transaction")) or fixtures & {"transactional_db", "live_server"}:
+            item.fixturenames.insert(0, "django_db_serialized_rollback")
+        if mark or fixtures & {"db", "transactional_db", "live_server"}:
+            item.add_marker("database")

@@ -23,7 +23,7 @@ from tests.wolkvox.conftest import VendorFactory, start
 from usage.models import MonthlyUsage, Operation, Product
 from usage.presenting import words
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 PASSWORD = "a long enough password"
 FIRST_VIEW = 120_000

@@ -47,6 +47,7 @@ def test_a_worker_told_to_stop_begins_nothing() -> None:
         tasks.is_stopping.clear()
 
 
+@pytest.mark.django_db
 def test_a_poller_outlives_a_fault(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     settings.WOLKVOX_URL = "nowhere"
     tasks.poll(1)
