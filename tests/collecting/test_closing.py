@@ -120,6 +120,19 @@ def test_where_days_are_counted_anew_the_bound_holds_all_their_midnights(operati
     assert list(rebuild(write=False)) == []
 
 
+def test_where_all_days_are_named_anew_no_midnight_hides_anything(operation: Operation) -> None:
+    begin = MIDNIGHT - timedelta(days=31)
+    Feed.objects.update(last_good_poll_at=begin)
+    for day in (1, 2, 9, 31):  # with gaps over days on which nothing was used
+        rows = [("Email", "10", f"2026-10-{its:02}") for its in (1, 2, 9, 31) if its <= day]
+        hear(operation, "interactions", begin + timedelta(days=day, minutes=-5), *rows)
+    heard(operation, (4, "3"), date="2026-11-01")
+    closing.close_months(MIDNIGHT + timedelta(minutes=5))
+    month = MonthlyUsage.objects.get(month=OCTOBER)
+    assert (month.items, month.reckoned_days) == (40, [])
+    assert (certificate().seconds_unheard, certificate().seconds_at_midnights) == (300, 0)
+
+
 def test_a_call_that_began_before_midnight_closes_no_month(october: Operation) -> None:
     heard(october, (-0.5, "3"), date="2026-11-01")
     assert closing.close_months(MIDNIGHT + timedelta(minutes=1)) == 0

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import ceil
 
 from django.db import OperationalError, transaction
-from django.db.models import Max, Min
+from django.db.models import Count, Max, Min
 
 from usage.models import DIGITS, GOOD, PLACES, Certificate, DailyUsage, Feed, MonthlyUsage, Operation, Poll, Snapshot
 
@@ -155,12 +155,14 @@ def _poll_behind(row: MonthlyUsage, feed: Feed) -> Poll | None:
 
 def _unheard_at_midnights(row: MonthlyUsage, feed: Feed) -> int:
     """Of a product whose days are counted each from nothing, the seconds at the end of its days, but for the last one,
-    of which nothing was told any more: what was used in them is in no figure. Of a day without a row, those of gaps.
+    of which nothing was told any more: what was used in them is in no figure. Of a day without a row those of gaps,
+    unless the vendor names all days of the month, and left it out for want of use.
     """
     counted = feed.snapshots.filter(product=row.product_id, month=row.month, counts_day=True)
     last = counted.aggregate(day=Max("day"))["day"]
     if last is None:
         return 0
+    names_all = counted.values("last_seen").alias(days=Count("day")).filter(days__gt=1).exists()
     zone, begin = feed.operation.zone, months.begins_at(row.month, feed.operation.zone)
     days = DailyUsage.objects.filter(operation=feed.operation_id, product=row.product_id)
     heard = dict(days.filter(day__gte=row.month, day__lt=last).values_list("day", "as_of"))
@@ -170,7 +172,7 @@ def _unheard_at_midnights(row: MonthlyUsage, feed: Feed) -> int:
         began, ended = ((months.begins_at(its, zone) - begin).total_seconds() for its in (day, day + timedelta(days=1)))
         if day in heard:
             seconds += max(0, ended - (heard[day] - begin).total_seconds())
-        else:
+        elif not names_all:
             seconds += sum(max(0, min(until, ended) - max(since, began)) for since, until in row.gaps)
     return ceil(seconds)
 

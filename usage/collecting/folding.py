@@ -183,7 +183,7 @@ def part_of(items: Decimal, part: timedelta, whole: timedelta) -> Decimal:
     """Rounded down to what the product is counted in, so that the parts of a stretch add up."""
     step = ONE if items == items.to_integral_value() else LEAST
     least = timedelta(microseconds=1)
-    return (items * (part // least) / max(whole // least, 1)).quantize(step, ROUND_DOWN)
+    return (items * (part // least) / (whole // least)).quantize(step, ROUND_DOWN)
 
 
 def fold_usage(day: DailyRow, snapshot: SnapshotRow, month: MonthlyRow) -> None:
