@@ -28,6 +28,13 @@ def polls(operation: Operation) -> list[Poll]:
     return [good, Poll.objects.create(feed=good.feed, started_at=later, ended_at=later, **bad)]
 
 
+def test_a_time_that_is_none_leads_to_the_list_without_it(admin: Client) -> None:
+    for time in ("nonsense", "9999-12-31 23:59-10:00"):  # PostgreSQL takes the second one
+        answer = admin.get(POLLS, {"started_at__gte": time}, follow=True)
+        assert answer.status_code == 200
+        assert answer.redirect_chain in ([(f"{POLLS}?e=1", 302)], [])
+
+
 def test_polls_are_listed_filtered_and_read_only(
     admin: Client, polls: list[Poll], django_assert_num_queries: Any
 ) -> None:

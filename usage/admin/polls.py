@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -102,6 +104,13 @@ class PollAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if request.user.has_perm("usage.change_operation"):  # sees all, and is spared the join
             return polls
         return polls.filter(feed__operation__in=Operation.objects.visible_to(request.user))
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Raises IncorrectLookupParameters also for a time at the calendar's edge, which is none in UTC."""
+        try:
+            return super().get_changelist_instance(request)
+        except OverflowError as error:
+            raise IncorrectLookupParameters from error
 
     @admin.display(description=_("operation"))
     def operation(self, poll: Poll) -> str:
