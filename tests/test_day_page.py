@@ -34,7 +34,7 @@ def test_a_day_shows_its_figures_the_polls_and_the_hashes_of_their_answers(
     assert poll.answer is not None
     shown = text(client.get(path()))
     assert "<h1>Monday 23 November 2026</h1>" in shown
-    assert "The day is unfinished: it was last heard of at 14:31, Bogotá time." in shown
+    assert "It was last heard of at 14:31, Bogotá time, before the day had ended." in shown
     assert "2,200 when the day began" in shown
     assert f'<td class="hash">{poll.answer.sha256}</td>' in shown
     assert f'<td>{poll.pk} <small class="soft">14:31 · Good</small></td>' in shown
@@ -114,7 +114,7 @@ def test_a_day_in_spanish(client: Client, sign_in: SignIn, filled: Operation) ->
     sign_in("Managers")
     shown = text(client.get(path(), headers={"accept-language": "es"}))
     assert "<h1>Lunes 23 de noviembre de 2026</h1>" in shown
-    assert "los últimos datos son de las 14:31, hora de Bogotá" in shown
+    assert "Los últimos datos son de las 14:31, hora de Bogotá, antes de que terminara el día." in shown
 
 
 @pytest.mark.parametrize(

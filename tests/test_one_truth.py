@@ -97,6 +97,19 @@ def test_what_closed_as_a_gauge_is_no_pace_and_no_part_of_a_sum(manager: Client)
     assert "Year 20,000" in shown(manager, "/operations/cali/year/", now)
 
 
+def test_trouble_is_told_over_the_months_end_and_not_beside_a_month_that_is_past(manager: Client) -> None:
+    cali = operation_in()
+    hear(cali, "interactions", at(30, 22), ("Email", "100"))
+    refused = {"failing_since": at(30, 23), "failing_outcome": "token_refused"}
+    cali.feeds.filter(is_enabled=True).update(**refused)
+    path = "/operations/cali/?month=2026-11"
+    assert "Token refused since 30 Nov" in shown(manager, path, at(1, 9, month=12), ANSWER)
+    cali.feeds.update(failing_since=None, failing_outcome="")
+    hear(cali, "interactions", at(1, 10, month=12), ("Email", "1"))
+    cali.feeds.filter(is_enabled=True).update(**refused)
+    assert "Token refused since 30 Nov" not in shown(manager, path, at(1, 11, month=12), ANSWER)
+
+
 def test_what_a_day_count_loses_in_a_gap_is_called_exact_nowhere(manager: Client) -> None:
     cali = operation_in()
     cali.feeds.update(counts=Feed.Counts.DAY, interval=60)
@@ -155,8 +168,8 @@ def test_a_day_that_the_vendor_begins_before_us_is_unfinished_everywhere(manager
     rows = shown(manager, "/operations/cali/", now)
     assert "23 Nov 100 2,300 10:00 24 Nov 70 2,370 23:30 Unfinished" in rows
     product = Product.objects.get()
-    assert "The day is unfinished" in shown(manager, f"/operations/cali/products/{product.pk}/2026-11-24/", now)
-    assert "The day is unfinished" not in shown(manager, f"/operations/cali/products/{product.pk}/2026-11-23/", now)
+    assert "before the day had ended" in shown(manager, f"/operations/cali/products/{product.pk}/2026-11-24/", now)
+    assert "before the day had ended" not in shown(manager, f"/operations/cali/products/{product.pk}/2026-11-23/", now)
 
 
 # Links

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -71,21 +72,27 @@ class OperationFilter(admin.SimpleListFilter):
 
 @admin.register(Poll)
 class PollAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("started_at", "operation", "api", "duration", "outcome_title", "rows", "message")
+    list_display = ("started", "operation", "api", "duration", "outcome_title", "rows", "message")
     list_filter = (OutcomeFilter, OperationFilter, "started_at", ("feed__api", admin.ChoicesFieldListFilter))
     list_select_related = ("feed__operation",)
-    sortable_by = ("started_at",)
+    sortable_by = ("started",)
     paginator = Pages
     show_full_result_count = False
     fields = (
-        ("operation", "api"),
-        ("started_at", "ended_at", "duration"),
-        ("outcome_title", "advice"),
+        "operation",
+        "api",
+        "started",
+        "ended",
+        "duration",
+        "outcome_title",
+        "advice",
         "next_poll",
-        ("http_status", "code"),
+        "http_status",
+        "code",
         "message",
         "excerpt",
-        ("rows", "size"),
+        "rows",
+        "size",
         "answer",
         "beginning",
     )
@@ -120,6 +127,14 @@ class PollAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def api(self, poll: Poll) -> str:
         return words.api_title(poll.feed.api)
 
+    @admin.display(description=_("started"), ordering="started_at")
+    def started(self, poll: Poll) -> str:
+        return to_the_second(poll.started_at)
+
+    @admin.display(description=_("ended"))
+    def ended(self, poll: Poll) -> str:
+        return to_the_second(poll.ended_at)
+
     @admin.display(description=_("duration"))
     def duration(self, poll: Poll) -> str:
         seconds = number_format((poll.ended_at - poll.started_at).total_seconds(), 2)
@@ -149,6 +164,11 @@ class PollAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         with suppress(TokenUnreadable):
             text = blackened(text, poll.feed.operation.token)
         return format_html("<pre>{}</pre>", text)
+
+
+def to_the_second(time: datetime) -> str:
+    """In the server's time zone."""
+    return words.date_format(timezone.localtime(time), gettext("j M Y, H:i:s"))
 
 
 def beginning_of(answer: Answer) -> str:

@@ -1,5 +1,7 @@
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from usage.collecting import rebuilding
 from usage.forms import ProductForm
@@ -13,10 +15,14 @@ class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     form = ProductForm
     fields = ("api", "description", "name", "unit", "kind", "licensed_by", "is_counted")
     readonly_fields = ("api", "description")
-    list_display = ("name", "api", "description", "kind", "unit", "licensed_by", "is_counted")
+    list_display = ("name", "api", "description", "kind", "its_unit", "licensed_by", "is_counted")
     list_filter = ("kind", "is_counted", "api")
     list_select_related = ("licensed_by",)
     search_fields = ("name", "description")
+
+    @admin.display(description=_("unit"))
+    def its_unit(self, product: Product) -> str:
+        return gettext(product.unit) if product.unit else "-"
 
     def view_on_site(self, product: Product) -> str:
         return product.get_absolute_url()

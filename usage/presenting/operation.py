@@ -54,6 +54,11 @@ class OperationPage:
     sentences: Sequence[str]  # as on the overview
 
     @property
+    def are_mixed(self) -> bool:
+        """Whether some of its products are shown per licence, and others in all."""
+        return len({card.row.is_per_licence for card in self.cards}) > 1
+
+    @property
     def main(self) -> ProductMonth | None:
         """The product whose key figures head the page: of the first API, the one used most."""
         rows = [card.row for card in self.cards]
