@@ -248,6 +248,13 @@ def test_a_day_that_is_first_told_of_late_takes_its_use_from_the_next_known_one(
     assert list(rebuild(write=False)) == []
 
 
+def test_new_licences_are_linked_to_usage_alone(operation: Operation) -> None:
+    hear(operation, "interactions", at(1), ("Email", "10"), ("Agents", "5"))
+    Product.objects.filter(description="Agents").update(kind=Product.Kind.LICENCES)
+    hear(operation, "interaction_licenses", at(1), ("Licences", "40"))
+    assert list(Product.objects.exclude(licensed_by=None).values_list("description", flat=True)) == ["Email"]
+
+
 def test_a_feed_that_counts_the_day_sums_its_days(operation: Operation) -> None:
     Feed.objects.filter(api="interactions").update(counts=Feed.Counts.DAY, interval=1440)
     for day, items in ((1, "10"), (2, "4"), (4, "6")):
