@@ -143,7 +143,8 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """
     for item in items:
         mark, fixtures = item.get_closest_marker("django_db"), set(item.fixturenames)
-        if (mark and mark.kwargs.get("transaction")) or fixtures & {"transactional_db", "live_server"}:
+        commits = (mark and mark.kwargs.get("transaction")) or fixtures & {"transactional_db", "live_server"}
+        if commits:
             item.fixturenames.insert(0, "django_db_serialized_rollback")
-        if mark or fixtures & {"db", "transactional_db", "live_server"}:
+        if mark or commits or "db" in fixtures:
             item.add_marker("database")

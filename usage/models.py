@@ -431,6 +431,10 @@ class DailyUsage(models.Model):
         return f"{self.product_id} · {self.day}"
 
 
+KEPT_OF_A_PRODUCT = ("name", "kind", "unit", "licensed_by_id", "is_counted")
+"""What an admin may change of a product, which a closed month keeps in its `closed_…` as it was at the closing."""
+
+
 class MonthlyUsage(models.Model):
     """A product's month in an operation. Once `state` is closed, no column changes any more.
 
@@ -493,8 +497,8 @@ class MonthlyUsage(models.Model):
         if not self.closed_name:
             return self.product
         as_it_was = copy(self.product)
-        as_it_was.name, as_it_was.kind, as_it_was.unit = self.closed_name, self.closed_kind, self.closed_unit
-        as_it_was.licensed_by_id, as_it_was.is_counted = self.closed_licensed_by_id, self.closed_is_counted
+        for name in KEPT_OF_A_PRODUCT:
+            setattr(as_it_was, name, getattr(self, f"closed_{name}"))
         return as_it_was
 
 

@@ -10,11 +10,23 @@ from itertools import pairwise
 from math import ceil
 
 from django.db import OperationalError, transaction
-from django.db.models import Count, Max, Min
+from django.db.models import Max, Min
 
-from usage.models import DIGITS, GOOD, PLACES, Certificate, DailyUsage, Feed, MonthlyUsage, Operation, Poll, Snapshot
+from usage.models import (
+    DIGITS,
+    GOOD,
+    KEPT_OF_A_PRODUCT,
+    PLACES,
+    Certificate,
+    DailyUsage,
+    Feed,
+    MonthlyUsage,
+    Operation,
+    Poll,
+    Snapshot,
+)
 
-from . import folding, months, recording
+from . import folding, months, rebuilding, recording
 from .claims import feeds_as_they_stand
 
 logger = logging.getLogger(__name__)
@@ -110,8 +122,8 @@ def _seal(row: MonthlyUsage, operation: Operation, gaps: list[list[int]], closed
     product = row.product
     row.state, row.closed_at = MonthlyUsage.State.CLOSED, closed_at
     row.gaps, row.gap_seconds = gaps, months.seconds_of(gaps)
-    row.closed_name, row.closed_kind, row.closed_unit = product.name, product.kind, product.unit
-    row.closed_licensed_by_id, row.closed_is_counted = product.licensed_by_id, product.is_counted
+    for name in KEPT_OF_A_PRODUCT:
+        setattr(row, f"closed_{name}", getattr(product, name))
     row.closed_zone = operation.time_zone
     row.save()
 
@@ -162,7 +174,7 @@ def _unheard_at_midnights(row: MonthlyUsage, feed: Feed) -> int:
     last = counted.aggregate(day=Max("day"))["day"]
     if last is None:
         return 0
-    names_all = counted.values("last_seen").alias(days=Count("day")).filter(days__gt=1).exists()
+    names_all = row.product_id in rebuilding.named_day_by_day(counted)
     zone, begin = feed.operation.zone, months.begins_at(row.month, feed.operation.zone)
     days = DailyUsage.objects.filter(operation=feed.operation_id, product=row.product_id)
     heard = dict(days.filter(day__gte=row.month, day__lt=last).values_list("day", "as_of"))

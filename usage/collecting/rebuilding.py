@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from django.db import transaction
 from django.db.models import Count, QuerySet
 
-from usage.models import DailyUsage, Feed, Gap, MonthlyUsage, Product, Snapshot
+from usage.models import KEPT_OF_A_PRODUCT, DailyUsage, Feed, Gap, MonthlyUsage, Product, Snapshot
 
 from . import folding, months, storing
 from .folding import MANY, Fold, Key
@@ -22,8 +22,8 @@ from .rows import OF_FEED, DailyRow, Figure, MonthlyRow, ProductRow, SnapshotRow
 Row = TypeVar("Row", DailyRow, MonthlyRow)
 
 SEALED = (
-    *("state", "closed_at", "gaps", "gap_seconds", "closed_name", "closed_kind", "closed_licensed_by_id"),
-    *("closed_is_counted", "closed_unit", "closed_zone"),
+    *("state", "closed_at", "gaps", "gap_seconds", "closed_zone"),
+    *(f"closed_{name}" for name in KEPT_OF_A_PRODUCT),
 )
 """What a closed month holds that its snapshots don't tell."""
 
@@ -81,11 +81,16 @@ def refold(feed: Feed) -> None:
             if heard_on and months.first_of(heard_on) == month:
                 feed.snapshots.filter(month=month, day__gt=heard_on, vendor_date="").update(day=heard_on)
             told = feed.snapshots.filter(month=month, product__kind=Product.Kind.USAGE)
-            by_day = told.values("product", "last_seen").alias(days=Count("day")).filter(days__gt=1)
-            products = set(by_day.values_list("product", flat=True))
+            products = named_day_by_day(told)
             told.filter(product__in=products).update(counts_day=True)
             told.exclude(product__in=products).update(counts_day=is_day)
             _rebuild_month(feed, month, write=True)
+
+
+def named_day_by_day(told: QuerySet[Snapshot]) -> set[int]:
+    """The ids of the products of which an answer named several days, among the snapshots of one month."""
+    of_answers = told.values("product", "last_seen").alias(days=Count("day")).filter(days__gt=1)
+    return set(of_answers.values_list("product", flat=True))
 
 
 def count_days(feed: Feed, figures: Sequence[Figure]) -> None:

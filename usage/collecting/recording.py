@@ -19,6 +19,7 @@ from django.db.models import Max
 
 from usage.models import (
     GOOD,
+    KEPT_OF_A_PRODUCT,
     Answer,
     Correction,
     Feed,
@@ -350,12 +351,8 @@ def unknown_at_closing(product: ProductRow, other: MonthlyRow) -> MonthlyRow:
         gap_seconds=other.gap_seconds,
         state=other.state,
         closed_at=other.closed_at,
-        closed_name=product.name,
-        closed_kind=product.kind,
-        closed_unit=product.unit,
-        closed_licensed_by_id=product.licensed_by_id,
-        closed_is_counted=product.is_counted,
         closed_zone=other.closed_zone,
+        **{f"closed_{name}": getattr(product, name) for name in KEPT_OF_A_PRODUCT},
     )
 
 

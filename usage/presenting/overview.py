@@ -14,7 +14,7 @@ from typing import NamedTuple
 from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce
 
-from usage.models import Feed, Operation, OperationQuerySet, Product
+from usage.models import KEPT_OF_A_PRODUCT, Feed, Operation, OperationQuerySet, Product
 from usage.wolkvox.catalogue import APIS
 
 from . import feeds, insights
@@ -185,8 +185,7 @@ def as_closed(operations: OperationQuerySet, month: date) -> Mapping[tuple[int, 
         licences_then=Coalesce("product__licensed_by", nobody),
     )
     edited = usages.annotate(licences_then=Coalesce("closed_licensed_by", nobody)).filter(~same)
-    wanted = ("closed_name", "closed_kind", "closed_unit", "closed_licensed_by", "closed_is_counted")
-    edited = edited.only("operation", "product", *wanted)
+    edited = edited.only("operation", "product", *(f"closed_{name}" for name in KEPT_OF_A_PRODUCT))
     return {(usage.operation_id, usage.product_id): usage.its_product for usage in edited}
 
 
