@@ -235,9 +235,9 @@ class Feed(models.Model):
         return timedelta(minutes=self.interval)
 
     @property
-    def heard_pace(self) -> timedelta:
-        """At which it was polled when it was last heard."""
-        return timedelta(minutes=self.heard_interval or self.interval)
+    def gap_limit(self) -> timedelta:
+        """A longer stretch without a good poll is a gap, by the interval that held when it was last heard."""
+        return timedelta(minutes=self.heard_interval or self.interval) * GAP_INTERVALS
 
     @property
     def calls_a_day(self) -> int:
@@ -356,7 +356,11 @@ class Product(models.Model):
 
 
 class Snapshot(models.Model):
-    """A figure that the vendor showed for a day, and from when until when it showed it."""
+    """A figure that the vendor showed for a day, and from when until when it showed it.
+
+    It `ends_silence` where its product had been told of before, but not towards the end of the day that was the last
+    one until then.
+    """
 
     feed = models.ForeignKey(Feed, models.CASCADE, related_name="snapshots", db_index=False)
     product = models.ForeignKey(Product, models.PROTECT, related_name="snapshots")
@@ -368,6 +372,7 @@ class Snapshot(models.Model):
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
     first_poll = models.ForeignKey(Poll, models.PROTECT, related_name="snapshots")
+    ends_silence = models.BooleanField(default=False)
 
     class Meta:
         constraints = [

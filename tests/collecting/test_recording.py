@@ -124,6 +124,44 @@ def test_a_product_that_the_vendor_told_nothing_of_for_days_is_reckoned_too(oper
     assert (reckoned(operation, "Chat"), reckoned(operation, "Email")) == ([1, 2, 3, 4], [])
 
 
+def hear_email_over_midnight(operation: Operation, *chat: tuple[int, str]) -> None:
+    """Polls every 10 minutes around the midnight after the 1st; Chat is named in some, by minutes after 23:40."""
+    hear(operation, "interactions", at(1, 0, 4), ("Email", "0"), ("Chat", "0"))
+    told = dict(chat)
+    for minutes in range(0, 70, 10):
+        date_there = "2026-11-01" if minutes < 20 else "2026-11-02"
+        rows = [("Email", f"{100 + minutes}", date_there)]
+        if minutes in told:
+            rows.append(("Chat", told[minutes], date_there))
+        hear(operation, "interactions", at(1, 23, 40) + timedelta(minutes=minutes), *rows)
+
+
+def test_a_product_that_is_silent_over_a_midnight_is_reckoned(operation: Operation) -> None:
+    hear_email_over_midnight(operation, (0, "60"), (40, "100"))
+    Feed.objects.update(interval=60)
+    assert days(operation, "Chat") == {1: ("80", "80"), 2: ("20", "100")}
+    assert days(operation, "Email") == {1: ("110", "110"), 2: ("50", "160")}
+    assert (reckoned(operation, "Chat"), reckoned(operation, "Email")) == ([1, 2], [])
+    assert list(rebuild(write=False)) == []
+
+
+def test_a_product_that_is_silent_after_midnight_was_told_of_in_time(operation: Operation) -> None:
+    hear_email_over_midnight(operation, (0, "60"), (10, "70"), (50, "100"))
+    assert days(operation, "Chat") == {1: ("70", "70"), 2: ("30", "100")}
+    assert reckoned(operation, "Chat") == []
+
+
+@pytest.mark.parametrize(("minutes", "marked"), [(0, [1]), (10, [])])
+def test_a_day_counter_that_falls_silent_before_midnight_lacks_the_rest_of_its_day(
+    operation: Operation, minutes: int, marked: list[int]
+) -> None:
+    Feed.objects.update(counts=Feed.Counts.DAY)
+    hear_email_over_midnight(operation, (minutes, "60"), (40, "5"))
+    assert days(operation, "Chat") == {1: ("60", "60"), 2: ("5", "65")}
+    assert reckoned(operation, "Chat") == marked
+    assert list(rebuild(write=False)) == []
+
+
 def test_a_product_first_used_in_mid_month_was_used_then(operation: Operation) -> None:
     Feed.objects.update(interval=1440)
     for day in (1, 2):

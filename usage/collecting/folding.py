@@ -102,15 +102,15 @@ class Fold:
     def _spread(self, snapshot: SnapshotRow, day: DailyRow, month: MonthlyRow) -> None:
         """Spread over its days, by time, what the month gained in a stretch over midnight that `snapshot` ended.
 
-        That is a gap, or the days on which the vendor told nothing of the product. The rest is left for `day`; all of
-        it is where an answer has so many rows that their days would be millions.
+        That is a gap, or what the vendor told nothing of the product in. The rest is left for `day`; all of it is where
+        an answer has so many rows that their days would be millions.
         """
         zone, until = self.zone, snapshot.first_seen
         last = last_known(month, snapshot.day)
         known = self.days.get((snapshot.product_id, last)) if last else None
         is_unheard = until in self.gaps
         if last and known:
-            is_unheard = is_unheard or (snapshot.day - last).days > 1
+            is_unheard = is_unheard or snapshot.ends_silence or (snapshot.day - last).days > 1
             begins, since, total = last, known.as_of, known.month_to_date or NOTHING
         else:
             since, total = max(self.gaps.get(until, until), months.begins_at(month.month, zone)), NOTHING
@@ -136,11 +136,12 @@ class Fold:
             self._fold_month(month, row)
 
     def _cut(self, snapshot: SnapshotRow, month: MonthlyRow) -> None:
-        """Mark the day in which the gap began that `snapshot` ended on a later one: where days are counted each from
-        nothing, what was used between its last poll and midnight is told no more, unless that answer still names it.
+        """Mark the day in which the gap or silence began that `snapshot` ended on a later one: where days are counted
+        each from nothing, what was used between its last poll and midnight is told no more, unless that answer still
+        names it.
         """
         last = last_known(month, snapshot.day)
-        if last is None or snapshot.first_seen not in self.gaps:
+        if last is None or not (snapshot.ends_silence or snapshot.first_seen in self.gaps):
             return
         day = self.days[snapshot.product_id, last]
         if day.as_of < min(snapshot.first_seen, months.begins_at(last + timedelta(days=1), self.zone)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from usage.models import GAP_INTERVALS, Feed, Gap, MonthlyUsage
+from usage.models import Feed, Gap, MonthlyUsage
 from usage.wolkvox.answers import Reading
 from usage.wolkvox.errors import AnswerRefused
 
@@ -83,7 +83,7 @@ def note_gap(feed: Feed, seen_at: datetime) -> Gap | None:
         began = begins_at(first_of(seen_at.astimezone(zone).date()), zone)
     else:
         began = feed.last_good_poll_at
-    if seen_at - began <= feed.heard_pace * GAP_INTERVALS:
+    if seen_at - began <= feed.gap_limit:
         return None
     gap = Gap.objects.create(feed=feed, began_at=began, ended_at=seen_at)
     rows = MonthlyUsage.objects.filter(operation=feed.operation_id, product__api=feed.api).exclude(
@@ -107,7 +107,7 @@ def gaps_of(feed: Feed, month: date, *, heard_last: datetime | None = None) -> l
         .order_by("began_at")
         .values_list("began_at", "ended_at")
     )
-    if heard_last and heard_last < end and end - heard_last > feed.heard_pace * GAP_INTERVALS:
+    if heard_last and end - heard_last > feed.gap_limit:
         gaps.append((heard_last, end))
     return [
         [round((max(began, begin) - begin).total_seconds()), round((min(ended, end) - begin).total_seconds())]

@@ -152,9 +152,13 @@ def keep(feed: Feed, poll: Poll, figures: Sequence[Figure]) -> None:
     if changed:
         rows = months_before(feed, figures)
         learn_reset(feed, poll, figures, rows)
-        new = [snapshots.new_snapshot(poll, figure, seen_at) for figure in changed]
+        days = days_before(feed, changed, rows)
+        new = [
+            snapshots.new_snapshot(poll, figure, seen_at, ends_silence=ends_silence(feed, figure, rows, days, seen_at))
+            for figure in changed
+        ]
         storing.insert(new)
-        follow(poll, figures, new, rows, {gap.ended_at: gap.began_at} if gap else {})
+        follow(poll, figures, new, rows, days, {gap.ended_at: gap.began_at} if gap else {})
         correct_closed(figures, new, rows)
     feed.last_good_poll_at, feed.heard_interval = seen_at, feed.interval
 
@@ -356,8 +360,27 @@ def unknown_at_closing(product: ProductRow, other: MonthlyRow) -> MonthlyRow:
     )
 
 
+def ends_silence(
+    feed: Feed, figure: Figure, rows: Mapping[Key, MonthlyRow], days: Mapping[Key, DailyRow], seen_at: datetime
+) -> bool:
+    """Whether a figure, the first one of its day, is of a product that was told of on an earlier day, but for longer
+    than a gap not any more towards that day's end.
+    """
+    product, month = figure.product.id, rows.get((figure.product.id, figure.month))
+    last = last_known(month, figure.day) if month and (product, figure.day) not in days else None
+    if not last:
+        return False
+    midnight = months.begins_at(last + timedelta(days=1), feed.operation.zone)
+    return min(midnight, seen_at) - days[product, last].as_of > feed.gap_limit
+
+
 def follow(
-    poll: Poll, figures: Sequence[Figure], new: Sequence[SnapshotRow], rows: dict[Key, MonthlyRow], gaps: Gaps
+    poll: Poll,
+    figures: Sequence[Figure],
+    new: Sequence[SnapshotRow],
+    rows: dict[Key, MonthlyRow],
+    days: dict[Key, DailyRow],
+    gaps: Gaps,
 ) -> None:
     """Bring the daily and monthly rows of months that aren't closed in step with a poll's new snapshots.
 
@@ -374,7 +397,7 @@ def follow(
         products={figure.product.id: figure.product for figure in figures},
         gaps=gaps,
         long_polls={poll.pk} if poll.rows > MANY else (),
-        days=days_before(poll.feed, new, rows),
+        days=days,
         rows=rows,
     )
     known = set(rows)
@@ -394,11 +417,11 @@ def sealed_in(rows: Mapping[Key, MonthlyRow]) -> set[Key]:
     return {key for key, row in rows.items() if row.is_closed}
 
 
-def days_before(feed: Feed, new: Sequence[SnapshotRow], rows: Mapping[Key, MonthlyRow]) -> dict[Key, DailyRow]:
-    """The daily rows from the last day that is known before the snapshots on: what their use is counted from."""
+def days_before(feed: Feed, figures: Sequence[Figure], rows: Mapping[Key, MonthlyRow]) -> dict[Key, DailyRow]:
+    """The daily rows from the last day that is known before the figures on: what their use is counted from."""
     earliest = min(
-        ((row := rows.get((snapshot.product_id, snapshot.month))) and last_known(row, snapshot.day)) or snapshot.day
-        for snapshot in new
+        ((row := rows.get((figure.product.id, figure.month))) and last_known(row, figure.day)) or figure.day
+        for figure in figures
     )
     found = storing.select(DailyRow, f"{OF_FEED} AND day >= %s", feed.operation_id, feed.api, earliest)
     return {(row.product_id, row.day): row for row in found}

@@ -76,6 +76,7 @@ class SnapshotRow:
     first_seen: datetime
     last_seen: datetime
     first_poll_id: int
+    ends_silence: bool
 
 
 @dataclass(slots=True)

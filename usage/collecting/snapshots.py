@@ -65,7 +65,7 @@ def follows(table: str, date_column: str) -> str:
     return storing.is_found("id", its_id, f"usage_snapshot AS shown WHERE {storing.is_one_of('id')}")
 
 
-def new_snapshot(poll: Poll, figure: Figure, seen_at: datetime) -> SnapshotRow:
+def new_snapshot(poll: Poll, figure: Figure, seen_at: datetime, *, ends_silence: bool) -> SnapshotRow:
     return SnapshotRow(
         feed_id=poll.feed_id,
         product_id=figure.product.id,
@@ -77,4 +77,5 @@ def new_snapshot(poll: Poll, figure: Figure, seen_at: datetime) -> SnapshotRow:
         first_seen=seen_at,
         last_seen=seen_at,
         first_poll_id=poll.pk,
+        ends_silence=ends_silence,
     )

@@ -11,7 +11,7 @@ from django.db.models import OuterRef, Subquery
 from django.utils.translation import gettext as _
 
 from usage import disk
-from usage.models import GAP_INTERVALS, GOOD, Feed, Operation, OperationQuerySet, Poll
+from usage.models import GOOD, Feed, Operation, OperationQuerySet, Poll
 
 from . import words
 
@@ -144,7 +144,7 @@ def state_of(feed: Feed, operation: Operation, now: datetime) -> FeedState:
         state = State.HELD
     elif feed.last_good_poll_at is None:
         state = State.WAITING
-    elif now - feed.last_good_poll_at > feed.heard_pace * GAP_INTERVALS:
+    elif now - feed.last_good_poll_at > feed.gap_limit:
         state = State.STALE
     else:
         state = State.GOOD

@@ -16,7 +16,7 @@ from math import ceil
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from usage.models import GAP_INTERVALS, Certificate, Correction, Feed, MonthlyUsage, Operation, Product
+from usage.models import Certificate, Correction, Feed, MonthlyUsage, Operation, Product
 from usage.wolkvox.catalogue import APIS
 
 from . import comparing
@@ -388,7 +388,7 @@ def running_gap(usage: MonthlyUsage, feed: Feed | None, operation: Operation, no
     if feed is None or heard is None or usage.is_closed:
         return []
     until = feed.held_since or now  # what is held was heard
-    if until - heard <= feed.heard_pace * GAP_INTERVALS:
+    if until - heard <= feed.gap_limit:
         return []
     begin, end = (midnight(month, operation.zone) for month in (usage.month, month_after(usage.month)))
     began, ended = (round((at - begin).total_seconds()) for at in (max(heard, begin), min(until, end)))
