@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import wait
 from datetime import timedelta
+from threading import Event
 from time import monotonic
 from typing import Any
 
@@ -29,26 +31,38 @@ def test_a_message_names_twenty_operations_those_first_that_have_waited_longest(
     ]
 
 
-def test_what_no_poller_is_free_for_is_left_to_the_next_tick() -> None:
-    until = monotonic() + 60
-    for _ in range(tasks.AT_ONCE):
-        assert tasks.is_poller_free(until)
-    try:
-        assert not tasks.is_poller_free(monotonic() + 0.1)
-    finally:
-        tasks.free_pollers.release(tasks.AT_ONCE)
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The ids of the operations whose round has begun."""
+    ids: list[int] = []
+    monkeypatch.setattr(tasks.polling, "poll_operation", lambda operation_id, **_: ids.append(operation_id))
+    return ids
 
 
-def test_a_worker_told_to_stop_begins_nothing() -> None:
+def test_what_no_poller_is_free_for_is_left_to_the_next_tick(
+    begun: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "TICK", 0.2)
+    is_over = Event()
+    busy = [tasks.pollers.submit(is_over.wait, 60) for _ in range(tasks.AT_ONCE)]
+    tasks.poll_operations([1, 2])
+    is_over.set()
+    wait(busy)
+    tasks.poll_operations([3])
+    assert begun == [3]
+
+
+def test_a_worker_told_to_stop_begins_nothing(begun: list[int]) -> None:
     tasks.begin_no_more()
     try:
-        assert not tasks.is_poller_free(monotonic() + 60)
+        tasks.poll_operations([1])
     finally:
         tasks.is_stopping.clear()
+    assert begun == []
 
 
 @pytest.mark.django_db
 def test_a_poller_outlives_a_fault(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     settings.WOLKVOX_URL = "nowhere"
-    tasks.poll(1)
+    tasks.poll(1, until=monotonic() + 60)
     assert "operation 1 was not polled" in caplog.text

@@ -3,8 +3,8 @@
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore, Event
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Event
 from time import monotonic
 
 from celery import shared_task
@@ -28,7 +28,6 @@ AT_ONCE = 40
 """Operations that a worker polls at a time (docs/decisions/0008-throughput.md)."""
 
 pollers = ThreadPoolExecutor(AT_ONCE, "poller")
-free_pollers = BoundedSemaphore(AT_ONCE)
 is_stopping = Event()
 
 BRIEFLY = {"socket_connect_timeout": 2, "socket_timeout": 2}
@@ -44,24 +43,20 @@ def dispatch() -> None:
 
 @shared_task
 def poll_operations(operation_ids: Sequence[int]) -> None:
-    """Hand each to a poller. It ends when the last has begun; what hasn't by the next tick is sent again then."""
+    """Hand them to the pollers. It ends when the last has begun; what hasn't by the next tick is sent again then."""
     until = monotonic() + TICK
     for operation_id in operation_ids:
-        if not is_poller_free(until):
-            return
-        pollers.submit(poll, operation_id).add_done_callback(lambda _: free_pollers.release())
+        pollers.submit(poll, operation_id, until)
+    wait([pollers.submit(int)], TICK)  # its turn comes after theirs
 
 
-def is_poller_free(until: float) -> bool:
-    """Take a poller, waiting for one until that time on the monotonic clock, or until the worker is told to stop."""
-    while not is_stopping.is_set() and monotonic() < until:
-        if free_pollers.acquire(timeout=1):
-            return True
-    return False
+def poll(operation_id: int, until: float) -> None:
+    """On a poller, if one was free by that time on the monotonic clock, and the worker is not told to stop.
 
-
-def poll(operation_id: int) -> None:
-    """On a poller. Its connection to the database is looked after as Celery does it for a task."""
+    Its connection to the database is looked after as Celery does it for a task.
+    """
+    if is_stopping.is_set() or monotonic() > until:
+        return
     close_old_connections()
     try:
         polling.poll_operation(operation_id, client=polling.vendor())
