@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from tests.conftest import make_operation
 from usage import tasks
+from usage.collecting import polling
 from usage.models import Feed
 
 
@@ -35,13 +36,11 @@ def test_a_message_names_twenty_operations_those_first_that_have_waited_longest(
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The ids of the operations whose round has begun."""
     ids: list[int] = []
-    monkeypatch.setattr(tasks.polling, "poll_operation", lambda operation_id, **_: ids.append(operation_id))
+    monkeypatch.setattr(polling, "poll_operation", lambda operation_id, **_: ids.append(operation_id))
     return ids
 
 
-def test_what_no_poller_is_free_for_is_left_to_the_next_tick(
-    begun: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_no_poller_is_free_for_is_left_to_the_next_tick(begun: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "TICK", 0.2)
     is_over = Event()
     busy = [tasks.pollers.submit(is_over.wait, 60) for _ in range(tasks.AT_ONCE)]

@@ -158,7 +158,7 @@ def keep(feed: Feed, poll: Poll, figures: Sequence[Figure]) -> None:
             for figure in changed
         ]
         storing.insert(new)
-        follow(poll, figures, new, rows, days, {gap.ended_at: gap.began_at} if gap else {})
+        follow(poll, figures, new, rows=rows, days=days, gaps={gap.ended_at: gap.began_at} if gap else {})
         correct_closed(figures, new, rows)
     feed.last_good_poll_at, feed.heard_interval = seen_at, feed.interval
 
@@ -378,6 +378,7 @@ def follow(
     poll: Poll,
     figures: Sequence[Figure],
     new: Sequence[SnapshotRow],
+    *,
     rows: dict[Key, MonthlyRow],
     days: dict[Key, DailyRow],
     gaps: Gaps,
