@@ -184,8 +184,7 @@ def programs(data: Path, port: int, vendor_port: int | None, *, has_own_broker: 
     yield Program("web", [*gunicorn, *threads, "--no-control-socket", "--log-level", "warning"])
 
     celery = [python, "-m", "celery", "--quiet", "-A", "billing_dashboard"]
-    threads = ["--pool", "threads", "--concurrency", "2", "--without-gossip", "--without-mingle"]
-    yield Program("worker", [*celery, "worker", *threads, "--loglevel", "info"])
+    yield Program("worker", [*celery, "worker", "--without-gossip", "--without-mingle", "--loglevel", "info"])
     # Not the worker's own -B: a worker that is killed outright would leave that beat behind.
     schedule: Command = ["--schedule", data / "beat-schedule"]
     yield Program("beat", [*celery, "beat", *schedule, "--loglevel", "info"])

@@ -124,6 +124,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_POOL, CELERY_WORKER_CONCURRENCY = "threads", 2  # what polls is usage/tasks.py's own
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "dispatch": {"task": "usage.tasks.dispatch", "schedule": 30.0, "options": {"expires": 30}},

@@ -166,7 +166,7 @@ class Processes:
         return self.start(sys.executable, "-m", "celery", "--quiet", "-A", "billing_dashboard", *command)
 
     def start_worker(self) -> None:
-        pool = ["--pool", "threads", "--concurrency", "8", "--without-gossip", "--without-mingle"]
+        pool = ["--concurrency", "8", "--without-gossip", "--without-mingle"]
         name = f"{next(self._names)}@storm"
         self.workers.append(self.celery("worker", *pool, "--hostname", name, "--loglevel", "warning"))
 

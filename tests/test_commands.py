@@ -17,13 +17,11 @@ import pytest
 from cryptography.fernet import Fernet
 
 from usage.wolkvox.catalogue import APIS
-from usage.wolkvox.simulator import RESERVED, Simulator, SimulatorServer, serve, token_of
+from usage.wolkvox.simulator import RESERVED, Simulator, SimulatorServer, provoking, serve, token_of
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = token_of("Medellín")
-REFUSED, BAD_ROW = (
-    next(token for token, what in RESERVED.items() if what == one) for one in ("token_refused", "bad_row")
-)
+REFUSED, BAD_ROW = provoking("token_refused"), provoking("bad_row")
 
 
 @dataclass(frozen=True)

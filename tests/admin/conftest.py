@@ -13,13 +13,13 @@ from django.test import Client
 from tests.conftest import make_user
 from usage.models import Feed, Operation
 from usage.wolkvox import simulator
-from usage.wolkvox.simulator import RESERVED, Simulator, serve
+from usage.wolkvox.simulator import Simulator, provoking, serve
 
 ADD = "/admin/usage/operation/add/"
 LIST = "/admin/usage/operation/"
 POLLS = "/admin/usage/poll/"
 TOKEN = simulator.token_of("Medellín")
-REFUSED = next(token for token, what in RESERVED.items() if what == "token_refused")
+REFUSED = provoking("token_refused")
 
 
 @pytest.fixture(autouse=True)

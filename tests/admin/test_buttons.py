@@ -14,7 +14,7 @@ from tests.admin.conftest import REFUSED, TOKEN, feed_of, page, said, whole_form
 from tests.conftest import make_user
 from usage.collecting import claims
 from usage.models import Operation, Poll
-from usage.wolkvox.simulator import RESERVED, Simulator
+from usage.wolkvox.simulator import Simulator, provoking
 
 pytestmark = pytest.mark.django_db
 
@@ -77,12 +77,11 @@ def test_a_full_disk_is_said(admin: Client, operation: Operation, vendor: Simula
 
 
 def test_a_vendor_that_asks_to_wait_is_not_called_again(admin: Client, operation: Operation, vendor: Simulator) -> None:
-    limited = next(token for token, what in RESERVED.items() if what == "rate_limited")
-    operation.token = limited
+    operation.token = provoking("rate_limited")
     operation.save()
     assert "”. It usually passes by itself. The vendor asks for a pause" in said(admin.post(page(operation, "test")))
     assert "polled again at" in said(admin.post(page(operation, "test")))
-    assert vendor.calls[limited] == 1
+    assert vendor.calls[provoking("rate_limited")] == 1
 
 
 def test_more_than_three_feeds_go_to_a_worker(

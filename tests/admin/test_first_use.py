@@ -17,7 +17,7 @@ from tests.conftest import hear
 from usage.collecting import polling
 from usage.models import Feed, Operation, Snapshot
 from usage.presenting.first_use import NEWS, TAKEN_WITHIN, Steps
-from usage.wolkvox.simulator import Simulator, token_of
+from usage.wolkvox.simulator import Simulator, provoking
 
 pytestmark = pytest.mark.django_db
 
@@ -116,8 +116,7 @@ def test_an_added_operation_is_led_to_its_first_figures(admin: Client, vendor: S
 def test_a_test_that_fails_says_what_to_do(
     admin: Client, vendor: Simulator, token: str, english: str, spanish: str
 ) -> None:
-    provoking = token_of(f"provokes {token}")
-    admin.post(ADD, NEEDED | {"token": provoking})
+    admin.post(ADD, NEEDED | {"token": provoking(token)})
     operation = Operation.objects.get()
     polling.poll_operation(operation.pk, client=polling.vendor())
     shown = steps(admin, operation)
@@ -126,7 +125,7 @@ def test_a_test_that_fails_says_what_to_do(
     assert spanish in steps(admin, operation, "es").testing.said
     html = admin.get(page(operation)).content.decode()
     assert html.count("Test the connection</button>") == 1
-    assert provoking not in html
+    assert provoking(token) not in html
 
 
 def test_a_new_token_is_yet_to_be_tested(admin: Client, operation: Operation, vendor: Simulator) -> None:

@@ -10,7 +10,7 @@ import pytest
 from usage.forms import TOKEN_COLUMNS
 from usage.models import Feed, Operation
 from usage.wolkvox.client import BillingClient
-from usage.wolkvox.simulator import RESERVED, Simulator, SimulatorServer, serve
+from usage.wolkvox.simulator import Simulator, SimulatorServer, provoking, serve
 
 NOON = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
 
@@ -44,10 +44,6 @@ def vendor(simulator: Simulator) -> Iterator[SimulatorServer]:
 @pytest.fixture
 def client(vendor: SimulatorServer, clock: Clock) -> BillingClient:
     return BillingClient(vendor.url, now=clock)
-
-
-def provoking(what: str) -> str:
-    return next(token for token, provokes in RESERVED.items() if provokes == what)
 
 
 def give_token(operation: Operation, what: str) -> None:

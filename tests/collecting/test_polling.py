@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from tests.collecting.conftest import NOON, Clock, due_at, feed_of, give_token, provoking
+from tests.collecting.conftest import NOON, Clock, due_at, feed_of, give_token
 from tests.wolkvox.conftest import Proxy
 from usage.collecting import operations, pacing, polling
 from usage.collecting.claims import Claim, ClaimLost, TokenInUse
@@ -30,7 +30,7 @@ from usage.models import (
 from usage.wolkvox.client import BillingClient, Reply
 from usage.wolkvox.errors import NotReached
 from usage.wolkvox.hand import Hand
-from usage.wolkvox.simulator import Simulator
+from usage.wolkvox.simulator import Simulator, provoking
 
 pytestmark = pytest.mark.django_db
 

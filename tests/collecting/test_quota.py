@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.models import Min
 from django.test.utils import CaptureQueriesContext
 
-from tests.collecting.conftest import NOON, Clock, feed_of, give_token, provoking
+from tests.collecting.conftest import NOON, Clock, feed_of, give_token
 from tests.conftest import hear, make_operation
 from usage.collecting import operations, pacing, polling, quota
 from usage.collecting.quota import Quota
@@ -16,7 +16,7 @@ from usage.forms import TOKEN_COLUMNS
 from usage.models import Feed, Interval, Operation, Poll
 from usage.wolkvox.catalogue import APIS
 from usage.wolkvox.client import BillingClient, Reply
-from usage.wolkvox.simulator import Simulator, serve
+from usage.wolkvox.simulator import Simulator, provoking, serve
 
 MIDNIGHT = datetime(2026, 11, 24, 5, 0, tzinfo=UTC)
 TODAY = date(2026, 11, 23)

@@ -11,12 +11,12 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone, translation
 
-from tests.collecting.conftest import NOON, Clock, provoking
+from tests.collecting.conftest import NOON, Clock
 from usage.collecting import polling
 from usage.models import Operation, Poll
 from usage.wolkvox.client import BillingClient
 from usage.wolkvox.errors import TimedOut
-from usage.wolkvox.simulator import Simulator, serve, token_of
+from usage.wolkvox.simulator import Simulator, provoking, serve, token_of
 
 pytestmark = pytest.mark.django_db
 

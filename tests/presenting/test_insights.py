@@ -8,7 +8,8 @@ from django.utils import translation
 
 from usage.models import Product
 from usage.presenting import insights
-from usage.presenting.figures import Line, Pace, length_of
+from usage.presenting.comparing import length_of
+from usage.presenting.figures import Line, Pace
 from usage.presenting.insights import Kind, Look, looks, sentence, sentence_of_pace, usual
 
 OCTOBER, NOVEMBER = date(2026, 10, 1), date(2026, 11, 1)

@@ -36,7 +36,7 @@ def through_celery(folder: Path, clock: Clock) -> Iterator[str]:
     command = [sys.executable, "-m", "celery", "--quiet", "-A", "billing_dashboard", "worker", "--loglevel", "debug"]
     with (folder / "celery.log").open("wb") as log:
         celery = subprocess.Popen(
-            [*command, "--pool", "threads", "--concurrency", "4", "--without-gossip", "--without-mingle"],
+            [*command, "--concurrency", "4", "--without-gossip", "--without-mingle"],
             cwd=ROOT,
             stdout=log,
             stderr=log,

@@ -29,7 +29,7 @@ from usage.wolkvox.errors import (
     UnderMaintenance,
     VendorError,
 )
-from usage.wolkvox.simulator import OPERATIONS, RESERVED, Simulator, serve, token_of
+from usage.wolkvox.simulator import OPERATIONS, RESERVED, Simulator, provoking, serve, token_of
 
 BOGOTA = ZoneInfo("America/Bogota")
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=BOGOTA)
@@ -43,10 +43,6 @@ def readings(at: datetime, api: str = "interactions", token: str = TOKEN) -> tup
 
 def total(at: datetime, api: str = "interactions", token: str = TOKEN) -> Decimal:
     return sum((reading.items for reading in readings(at, api, token)), Decimal())
-
-
-def provoking(what: str) -> str:
-    return next(token for token, provoked in RESERVED.items() if provoked == what)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 from tests.wolkvox.conftest import VendorFactory
 from usage.wolkvox.client import BillingClient
 from usage.wolkvox.errors import AnswerRefused, AnswerUnreadable, QuotaExceeded, RequestRefused, TokenRefused
-from usage.wolkvox.simulator import RESERVED, Simulator, serve, token_of
+from usage.wolkvox.simulator import Simulator, provoking, serve, token_of
 from usage.wolkvox.token_info import TokenInfo, parse
 
 NOON = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
@@ -72,10 +72,9 @@ def test_the_simulator_tells_the_limit_that_it_keeps_and_the_calls_that_it_count
 
 
 def test_the_simulator_provokes_errors_here_too_and_knows_no_other_information() -> None:
-    refused = next(token for token, what in RESERVED.items() if what == "token_refused")
     with serve(Simulator()) as server:
         client = BillingClient(server.url)
         with pytest.raises(TokenRefused):
-            client.fetch_token_info(server="0012", token=refused)
+            client.fetch_token_info(server="0012", token=provoking("token_refused"))
         with pytest.raises(RequestRefused, match="DOES NOT EXIST"):
             client.fetch("token_info", server="0012", token=SMALL)

@@ -236,10 +236,10 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def warn_of_quota(self, request: HttpRequest, operation: Operation) -> None:
         """Say where the schedule needs more calls a day than there are. It is saved all the same."""
-        needed = sum(feed.calls_a_day for feed in operation.feeds.filter(is_enabled=True))
         is_told = operation.call_limit is not None
         told = operation if is_told else Operation(call_limit=quota.likely_limit(operation))
-        if told.call_limit is None or told.call_budget is None or needed <= told.call_budget:
+        calls = feeds.calls_of(told, operation.feeds.filter(is_enabled=True), timezone.now())
+        if not calls.are_short:
             return
         said = gettext(
             "This schedule needs %(needed)s calls a day. The vendor allows %(limit)s, of which %(reserve)s are kept in "
@@ -250,8 +250,8 @@ class OperationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 "This schedule needs %(needed)s calls a day. The vendor hasn't told its limit; 1,000 for each licence "
                 "would be %(limit)s, of which %(reserve)s are kept in reserve."
             )
-        figures = {"needed": needed, "limit": told.call_limit, "reserve": told.call_limit - told.call_budget}
-        shown = {name: words.number(figure) for name, figure in figures.items()}
+        figures = {"needed": calls.needed, "limit": calls.limit, "reserve": calls.reserve}
+        shown = {name: words.number(figure or 0) for name, figure in figures.items()}
         self.message_user(request, said % shown, messages.WARNING)
 
     def warn_of_seldom(self, request: HttpRequest, feeds: Sequence[Feed]) -> None:

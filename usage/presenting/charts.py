@@ -17,8 +17,8 @@ from django.utils.translation import gettext as _
 from usage.models import Product
 
 from . import words
-from .comparing import Amounts
-from .figures import Line, ProductMonth, length_of
+from .comparing import Amounts, length_of
+from .figures import Line, ProductMonth
 from .operation import Card, OperationPage
 from .years import Year, months_of
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -19,6 +19,11 @@ Amounts = Sequence[Decimal | None]
 
 SHOWN = Decimal("0.01")
 """How finely a quotient is shown at the most."""
+
+
+@lru_cache
+def length_of(month: date) -> int:
+    return calendar.monthrange(month.year, month.month)[1]
 
 
 class Align(StrEnum):
@@ -73,11 +78,11 @@ class Comparison:
 
     @cached_property
     def length(self) -> int:
-        return calendar.monthrange(self.month.year, self.month.month)[1]
+        return length_of(self.month)
 
     @cached_property
     def length_against(self) -> int:
-        return calendar.monthrange(self.against.year, self.against.month)[1]
+        return length_of(self.against)
 
     @cached_property
     def first(self) -> int:

@@ -5,7 +5,6 @@ Days are numbers of their month, from 1. Figures stay decimals.
 
 from __future__ import annotations
 
-import calendar
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from usage.models import Certificate, Correction, Feed, MonthlyUsage, Operation,
 from usage.wolkvox.catalogue import APIS
 
 from . import comparing
-from .comparing import Amounts, Comparison, Days, Shown, per_licence
+from .comparing import Amounts, Comparison, Days, Shown, length_of, per_licence
 
 ORDER = {name: number for number, name in enumerate(sorted(APIS, key=lambda name: APIS[name].licensed_by is None))}
 """The catalogue's order, but first what is held against licences."""
@@ -79,11 +78,6 @@ def month_after(month: date) -> date:
 @lru_cache
 def month_before(month: date) -> date:
     return (month - timedelta(days=1)).replace(day=1)
-
-
-@lru_cache
-def length_of(month: date) -> int:
-    return calendar.monthrange(month.year, month.month)[1]
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:

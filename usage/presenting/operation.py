@@ -13,9 +13,9 @@ from typing import NamedTuple
 from usage.models import DailyUsage, Operation
 
 from . import feeds, insights
-from .comparing import Comparison
+from .comparing import Comparison, length_of
 from .feeds import Health
-from .figures import Line, ProductMonth, has_ended, last_complete_day, length_of, month_before, product_months
+from .figures import Line, ProductMonth, has_ended, last_complete_day, month_before, product_months
 from .insights import pace_of, usual_of
 from .overview import idle_of, main_of
 from .queries import as_text, feeds_of, time_of, usages_of, with_corrections

@@ -18,6 +18,7 @@ from usage.models import KEPT_OF_A_PRODUCT, Feed, Operation, OperationQuerySet, 
 from usage.wolkvox.catalogue import APIS
 
 from . import feeds, insights
+from .comparing import length_of
 from .feeds import Health
 from .figures import (
     Line,
@@ -27,7 +28,6 @@ from .figures import (
     has_ended,
     in_order_of,
     last_complete_day,
-    length_of,
     month_before,
     unfinished_of,
 )

@@ -30,6 +30,7 @@ __all__ = [
     "SimulatedOperation",
     "Simulator",
     "SimulatorServer",
+    "provoking",
     "serve",
     "token_of",
 ]
@@ -92,8 +93,13 @@ _PROVOKED: dict[str, _Response] = {
     "bad_row": _Response(200, _found([_BAD_ROW])),
 }
 
-# The tokens that provoke an error, and what it is.
-RESERVED: dict[str, str] = {token_of(f"provokes {what}"): what for what in _PROVOKED}
+
+def provoking(trouble: str) -> str:
+    """The token that provokes it."""
+    return token_of(f"provokes {trouble}")
+
+
+RESERVED = {provoking(trouble): response for trouble, response in _PROVOKED.items()}
 
 
 class Simulator:
@@ -157,7 +163,7 @@ class Simulator:
 
     def _within_limits(self, token: str, api: str, at: datetime, *, is_billing: bool) -> _Response:
         if token in RESERVED:
-            return _PROVOKED[RESERVED[token]]
+            return RESERVED[token]
         if not api:
             return _NO_API
         if api not in (APIS if is_billing else {"token_info"}):

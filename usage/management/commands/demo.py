@@ -18,7 +18,7 @@ from usage.collecting import closing, months, operations, pacing, polling, recor
 from usage.models import Feed, Interval, Operation
 from usage.wolkvox import answers
 from usage.wolkvox.client import Reply
-from usage.wolkvox.simulator import OPERATIONS, RESERVED, SimulatedOperation, Simulator, serve
+from usage.wolkvox.simulator import OPERATIONS, SimulatedOperation, Simulator, provoking, serve
 
 PEOPLE = {"manager": "Managers", "finance": "Finance", "admin": "Administrators"}
 PASSWORD = "demo"  # noqa: S105  on loopback, over invented figures
@@ -88,7 +88,7 @@ def catch_up(simulated: SimulatedOperation, token: str, simulator: Simulator, no
     closing.close_months(now)
     trouble = TROUBLES.get(simulated.name)
     if trouble:
-        operation.token = next(reserved for reserved, what in RESERVED.items() if what == trouble)
+        operation.token = provoking(trouble)
         operation.save()
         operations.make_due(operation, now)
     Operation.objects.filter(pk=operation.pk).update(is_active=True)
