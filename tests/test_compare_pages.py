@@ -87,7 +87,7 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(
 def test_a_comparison_asks_as_often_as_the_page_without_one(
     client: Client, path: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    number = 8 if "operations" in path else 9
+    number = 8 if "operations" in path else 10
     for query in ("", "?against=2026-09&align=weekday&per=licence"):
         with django_assert_num_queries(number):
             assert client.get(f"{path}{query}").status_code == 200

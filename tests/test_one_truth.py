@@ -155,6 +155,10 @@ def test_of_a_month_that_is_over_no_page_says_that_a_product_may_have_another_na
     for now, is_said in ((at(30, 23, 59), True), (at(1, 1, month=12), False)):
         for path in ("/?month=2026-11", "/operations/cali/?month=2026-11"):
             assert ("named Chat until 11 Nov only" in shown(manager, path, now)) is is_said
+        page_of = "/products/{}/?month=2026-11".format(Product.objects.get(name="Chat").pk)
+        assert ("Named by the vendor until 11 Nov only" in shown(manager, page_of, now)) is is_said
+        page_of = "/products/{}/?month=2026-11".format(Product.objects.get(name="Email").pk)
+        assert "Named by the vendor" not in shown(manager, page_of, now)
 
 
 def test_a_day_that_the_vendor_begins_before_us_is_unfinished_everywhere(manager: Client) -> None:

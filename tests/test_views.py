@@ -277,7 +277,7 @@ def test_a_product_page_asks_as_often_whatever_the_number_of_operations(
     path = f"/products/{Product.objects.get(name='Email').pk}/"
     sign_in("Managers")
     for name in ("Quito", "Lima"):
-        with django_assert_num_queries(9):
+        with django_assert_num_queries(10):
             assert client.get(path).status_code == 200
         fill(make_operation(name))
 

@@ -128,6 +128,10 @@ class Pace(NamedTuple):
         return round(self.moved / self.then * 100) if self.then > 0 else None
 
 
+OfApi = tuple[int, str]
+"""An operation's id and an API."""
+
+
 @dataclass(frozen=True)
 class Licences:
     """A month's licences: the last figure, the first known, each day's, and between which of them all others lie."""
@@ -460,10 +464,11 @@ def product_months(
     *,
     corrections: Mapping[int, Sequence[Correction]] | None = None,
     comparison: Comparison | None = None,
+    told_last: Mapping[OfApi, datetime] | None = None,
 ) -> list[ProductMonth]:
     """The rows of `month`, put beside those of the month before or of another one; each of `usages` with its product.
 
-    `corrections` are by the id of the monthly row.
+    `corrections` are by the id of the monthly row. Where `usages` lack products, `told_last` says when any was named.
     """
     found = {(row.operation_id, row.product_id, row.month): row for row in usages}
     feed_of = {(feed.operation_id, feed.api): feed for feed in of_feeds}
@@ -475,7 +480,7 @@ def product_months(
         for its in of_month
         if not has_ended(month, operations[its.operation_id], now)
     )
-    gone = gone_of(heard, feed_of.values())
+    gone = gone_of(heard, feed_of.values(), told_last)
     rows = []
     for usage in of_month:
         operation_id, product_id = usage.operation_id, usage.product_id
@@ -506,17 +511,20 @@ def product_months(
 
 
 def gone_of(
-    heard: Iterable[tuple[Operation, Product, Decimal, datetime]], of_feeds: Iterable[Feed]
+    heard: Iterable[tuple[Operation, Product, Decimal, datetime]],
+    of_feeds: Iterable[Feed],
+    told_last: Mapping[OfApi, datetime] | None = None,
 ) -> dict[tuple[int, int], date]:
     """By operation and product, of one month: until which day the vendor named those that it names no more, while it
-    names others of their API. `heard` has the figure of each product that was named, and when it last was.
+    names others of their API. `heard` has the figure of each product that was named, and when it last was; of all
+    products, unless `told_last` has when any of them was.
 
     It may have renamed them, and then their use counts twice: of the month to date nothing used can vanish. Of a day it
     can, so feeds that count the day are left out.
     """
     counting = {(feed.operation_id, feed.api) for feed in of_feeds if feed.counts == Feed.Counts.MONTH}
     rows = [row for row in heard if (row[0].pk, row[1].api) in counting]
-    latest: dict[tuple[int, str], datetime] = {}
+    latest = dict(told_last or {})
     for operation, product, _items, at in rows:
         key = operation.pk, product.api
         latest[key] = max(at, latest.get(key, at))

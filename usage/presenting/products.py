@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
+from django.db.models import Max
+
 from usage.models import Operation, OperationQuerySet, Product
 
 from .comparing import Comparison
-from .figures import ORDER, ProductMonth, month_before, product_months
+from .figures import ORDER, OfApi, ProductMonth, month_before, product_months
 from .queries import counted, feeds_of, usages_of, with_licences
 
 
@@ -53,15 +55,23 @@ def api_totals(operations: OperationQuerySet, month: date) -> list[ApiTotals]:
 def product_page(
     product: Product, operations: OperationQuerySet, month: date, now: datetime, comparison: Comparison | None = None
 ) -> list[ProductMonth]:
-    """One product's month in each operation, the largest first, in all or per licence: three queries."""
+    """One product's month in each operation, the largest first, in all or per licence: four queries."""
     comparison = comparison or Comparison(month, month_before(month))
     found = {operation.pk: operation for operation in operations.defer("token_encrypted")}
     usages = with_licences(usages_of((month, comparison.against), operations), product.pk).select_related("product")
     of_feeds = [feed for feed in feeds_of(operations) if feed.api == product.api]
-    rows = product_months(usages, month, found, of_feeds, now, comparison=comparison)
+    rows = product_months(
+        usages, month, found, of_feeds, now, comparison=comparison, told_last=told_last(product.api, operations, month)
+    )
     mine = [row for row in rows if row.product.pk == product.pk]
 
     def most(row: ProductMonth) -> Decimal:
         return (row.per_licence or Decimal(0)) if comparison.per_licence else row.usage.items
 
     return sorted(mine, key=lambda row: (-most(row), row.operation.name))
+
+
+def told_last(api: str, operations: OperationQuerySet, month: date) -> dict[OfApi, datetime]:
+    """When any product of an API was last named in a month, by operation."""
+    named = usages_of([month], operations).filter(product__api=api).values_list("operation").annotate(Max("as_of"))
+    return {(operation, api): at for operation, at in named}
