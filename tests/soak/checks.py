@@ -263,6 +263,9 @@ def names(truth: Truth) -> Iterator[str]:
 # Tokens
 
 
+RUNS, ENCODED_RUNS = re.compile(rb"[0-9a-z+/=]{12,}"), re.compile(rb"[A-Za-z0-9+/]{16,}")
+
+
 class TokenSearch:
     """Looks for any twelve characters in a row of any token: in either case, in hex, in base64, in JSON's escapes."""
 
@@ -283,16 +286,22 @@ class TokenSearch:
                     encoded = base64.b64encode(b" " * shift + case.encode())[4:-4]
                     self.encoded |= set(windows(encoded, self.ENCODED))
 
-    def __call__(self, data: bytes) -> int:
-        """How many are there."""
-        hits = 0
+    def __call__(self, data: bytes) -> list[str]:
+        """What stands before each."""
         lower = data.lower()
-        for text in {lower, unescaped(lower)}:
-            for run in re.findall(rb"[0-9a-z+/=]{12,}", text):
-                hits += sum(window in self.plain for window in windows(run, self.LENGTH))
-        for run in re.findall(rb"[A-Za-z0-9+/]{16,}", data):
-            hits += sum(window in self.encoded for window in windows(run, self.ENCODED))
-        return hits
+        return [
+            *(before for text in {lower, unescaped(lower)} for before in found(text, RUNS, self.plain)),
+            *found(data, ENCODED_RUNS, self.encoded),
+        ]
+
+
+def found(data: bytes, runs: re.Pattern[bytes], sought: set[bytes]) -> Iterator[str]:
+    """What stands before each of those sought, which are of one length."""
+    length = len(next(iter(sought), b""))
+    for its in runs.finditer(data):
+        for at, window in enumerate(windows(its[0], length), start=its.start()):
+            if window in sought:
+                yield data[max(0, at - 80) : at].decode(errors="replace")
 
 
 def unescaped(text: bytes) -> bytes:

@@ -62,7 +62,7 @@ def tokens(folder: Path, known: Iterable[str]) -> Iterator[str]:
     search = TokenSearch(known)
     for what, data in everything(folder):
         if hits := search(data):
-            yield f"{what} holds a token, or part of one, {hits} times"
+            yield f"{what} holds a token, or part of one, {len(hits)} times, at first after “{hits[0]}”"
 
 
 def everything(folder: Path) -> Iterator[tuple[str, bytes]]:
