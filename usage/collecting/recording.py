@@ -368,10 +368,11 @@ def ends_silence(
     """
     product, month = figure.product.id, rows.get((figure.product.id, figure.month))
     last = last_known(month, figure.day) if month and (product, figure.day) not in days else None
-    if not last:
+    heard = days.get((product, last)) if last else None
+    if heard is None:
         return False
-    midnight = months.begins_at(last + timedelta(days=1), feed.operation.zone)
-    return min(midnight, seen_at) - days[product, last].as_of > feed.gap_limit
+    midnight = months.begins_at(heard.day + timedelta(days=1), feed.operation.zone)
+    return min(midnight, seen_at) - heard.as_of > feed.gap_limit
 
 
 def follow(
