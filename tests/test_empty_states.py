@@ -29,7 +29,7 @@ def text(client: Client, path: str, language: str = "en") -> str:
 def test_an_administrator_is_led_to_the_first_operation(client: Client, sign_in: SignIn, path: str) -> None:
     sign_in("Administrators")
     assert ADD in text(client, path)
-    assert "Agregue la primera: bastan su nombre, su número de servidor y un token." in text(client, path, "es")
+    assert "Añada la primera: bastan su nombre, su número de servidor y un token." in text(client, path, "es")
 
 
 @pytest.mark.parametrize("path", EMPTY)
