@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from billing_dashboard.launch import ROOT
+from tests.soak.checks import TokenSearch
+from tests.soak.leaks import with_bytes
 from tests.with_postgres import cluster
 
 pytestmark = pytest.mark.process
@@ -33,3 +35,10 @@ def test_a_month_on_sqlite_loses_and_invents_nothing() -> None:
 def test_a_month_on_postgresql_loses_and_invents_nothing() -> None:
     with cluster() as url:
         soak(url)
+
+
+def test_a_token_is_found_among_a_dumps_bytes() -> None:
+    token = "0f3a9c" * 9
+    dump = rb"17	\\x" + token.encode().hex().encode() + rb"	\\x" + bytes(range(256)).hex().encode()
+    assert len(TokenSearch([token])(with_bytes(dump))) == len(token) - TokenSearch.LENGTH + 1
+    assert not TokenSearch(["ab" * 26])(with_bytes(dump))
