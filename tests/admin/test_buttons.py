@@ -99,7 +99,7 @@ def test_a_token_in_use_and_what_can_not_be_polled_are_said(
     admin: Client, operation: Operation, vendor: Simulator
 ) -> None:
     claim = claims.Claim(operation.pk)
-    claim.take(timezone.now())
+    claim.take(timezone.now)
     assert "Another poll is using the token" in said(admin.post(page(operation, "test")))
     claim.give_back()
     operation.feeds.update(is_enabled=False)

@@ -135,7 +135,7 @@ def test_a_save_leaves_alone_what_a_worker_writes_meanwhile(operation: Operation
     bound = OperationForm(form(name="Other", slug=operation.slug), instance=Operation.objects.get())
     assert bound.is_valid()
     claim = claims.Claim(operation.pk)
-    claim.take(timezone.now())
+    claim.take(timezone.now)
     bound.instance.save(update_fields=bound.columns)
     operation.refresh_from_db()
     assert (operation.name, operation.token, operation.claimed_by) == ("Other", TOKEN, claim.holder)

@@ -182,7 +182,7 @@ def test_a_poll_and_a_closing_at_once_leave_a_closed_month() -> None:
     hear(operation, "interactions", MIDNIGHT - timedelta(minutes=6), ("Email", "300", "2026-10-31"))
     hear(operation, "interactions", MIDNIGHT + timedelta(minutes=1), ("Email", "2", "2026-11-01"))
     claim = claims.Claim(operation.pk)
-    claim.take(MIDNIGHT)
+    claim.take(lambda: MIDNIGHT)
     is_locked = Event()
 
     def poll() -> None:

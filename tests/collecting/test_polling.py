@@ -12,7 +12,7 @@ from django.test import override_settings
 from tests.collecting.conftest import NOON, Clock, due_at, feed_of, give_token
 from tests.wolkvox.conftest import Proxy
 from usage.collecting import operations, pacing, polling
-from usage.collecting.claims import Claim, ClaimLost, TokenInUse
+from usage.collecting.claims import CLAIM_LASTS, Claim, ClaimLost, TokenInUse
 from usage.collecting.pacing import AT_A_TICK
 from usage.forms import TOKEN_COLUMNS
 from usage.models import (
@@ -136,7 +136,7 @@ def test_an_operation_that_is_not_active_is_not_polled(
 def test_a_claimed_token_is_not_called(
     operation: Operation, client: BillingClient, clock: Clock, simulator: Simulator
 ) -> None:
-    Claim(operation.pk).take(clock())
+    Claim(operation.pk).take(clock)
     with pytest.raises(TokenInUse):
         polling.poll_operation(operation.pk, client=client, clock=clock)
     assert not simulator.calls
@@ -146,7 +146,7 @@ def test_a_claimed_token_is_not_called(
 def test_a_claim_that_nobody_gave_back_stands_until_the_vendor_must_have_let_go(
     operation: Operation, client: BillingClient, clock: Clock
 ) -> None:
-    Claim(operation.pk).take(clock())
+    Claim(operation.pk).take(clock)
     clock.now += timedelta(seconds=89)
     with pytest.raises(TokenInUse):
         polling.poll_operation(operation.pk, client=client, clock=clock)
@@ -164,9 +164,9 @@ def test_a_lost_claim_neither_sends(
     operation: Operation, clock: Clock, client: BillingClient, simulator: Simulator
 ) -> None:
     claim = Claim(operation.pk)
-    claim.take(clock())
+    claim.take(clock)
     clock.now += timedelta(minutes=2)
-    Claim(operation.pk).take(clock())
+    Claim(operation.pk).take(clock)
     with pytest.raises(ClaimLost):
         polling.poll_feed(feed_of(operation), claim, client=client, clock=clock)
     assert not simulator.calls
@@ -177,7 +177,7 @@ def test_nor_commits_what_it_was_told(operation: Operation, clock: Clock, client
         def fetch(self, api: str, *, server: str, token: str, **call: Any) -> Reply:
             reply = super().fetch(api, server=server, token=token, **call)
             clock.now += timedelta(minutes=2)
-            Claim(operation.pk).take(clock())
+            Claim(operation.pk).take(clock)
             return reply
 
     overtaken = Overtaken(client._url, now=clock)
@@ -422,15 +422,25 @@ def test_a_call_that_is_broken_off_leaves_its_claim_to_expire(
 
 
 def test_a_claim_of_a_clock_that_was_set_back_lasts_no_longer_than_any(operation: Operation, clock: Clock) -> None:
-    Claim(operation.pk).take(clock())
+    Claim(operation.pk).take(clock)
     clock.now -= timedelta(minutes=50)
     with pytest.raises(TokenInUse):
-        Claim(operation.pk).take(clock())
+        Claim(operation.pk).take(clock)
     clock.now += timedelta(seconds=89)
     with pytest.raises(TokenInUse):
-        Claim(operation.pk).take(clock())
+        Claim(operation.pk).take(clock)
     clock.now += timedelta(seconds=1)
-    Claim(operation.pk).take(clock())
+    Claim(operation.pk).take(clock)
+
+
+def test_who_was_paused_before_taking_a_claim_ends_nobodys(operation: Operation) -> None:
+    """Its first look at the clock was before the pause, in which another took the claim."""
+    later = NOON + CLAIM_LASTS + timedelta(seconds=10)
+    Claim(operation.pk).take(lambda: later)
+    looks = iter([NOON, later])
+    for clock in (lambda: next(looks), lambda: later + timedelta(seconds=1)):
+        with pytest.raises(TokenInUse):
+            Claim(operation.pk).take(clock)
 
 
 @pytest.mark.parametrize("year", [1, 9999])

@@ -53,11 +53,11 @@ class Claim:
         self.holder = str(uuid4())
         self.stands_until = 0.0  # on the monotonic clock
 
-    def take(self, now: datetime) -> None:
+    def take(self, clock: Callable[[], datetime]) -> None:
         """Raises TokenInUse."""
-        is_free = "is_active AND (claimed_by = '' OR claimed_at <= %s)"
+        now, is_free = clock(), "is_active AND (claimed_by = '' OR claimed_at <= %s)"
         if not self._take(now, {}, is_free, now - CLAIM_LASTS):
-            self._set_back(now)
+            self._set_back(clock)
             raise TokenInUse
 
     def spend(self, operation: Operation, now: datetime, more: Assignments = MappingProxyType({})) -> None:
@@ -86,10 +86,17 @@ class Claim:
         """Do a write that a database which is away must not undo, as long as the claim stands."""
         return insist(write, until=self.stands_until)
 
-    def _set_back(self, now: datetime) -> None:
-        """A claim of long after now was written before our clock was set back: it lasts from now, whoever holds it."""
-        since, where = {"claimed_at = %s": now}, "id = %s AND claimed_at > %s"
-        storing.update(Operation, since, where, self.operation_id, now + CLAIM_LASTS)
+    def _set_back(self, clock: Callable[[], datetime]) -> None:
+        """A claim of long after now was written before our clock was set back: it lasts from now, whoever holds it.
+
+        Which claim stands is asked before the time, and no other one is touched: who is paused in between knows a time
+        of long ago, and would end a claim that somebody is calling under.
+        """
+        operation = Operation.objects.filter(pk=self.operation_id)
+        for holder, since in operation.values_list("claimed_by", "claimed_at"):
+            now = clock()
+            if since and since > now + CLAIM_LASTS:
+                operation.filter(claimed_by=holder, claimed_at=since).update(claimed_at=now)
 
     def _take(self, now: datetime, more: Assignments, where: str, *values: object) -> bool:
         began = monotonic()
@@ -115,9 +122,9 @@ def feeds_as_they_stand(where: str, *values: object, is_locked: bool = False) ->
 
 
 @contextmanager
-def claimed(operation_id: int, now: datetime) -> Iterator[Claim]:
+def claimed(operation_id: int, clock: Callable[[], datetime]) -> Iterator[Claim]:
     claim = Claim(operation_id)
-    claim.take(now)
+    claim.take(clock)
     try:
         yield claim
     except Exception:

@@ -93,7 +93,7 @@ def poll_operation(
     vendor for its limit too, now and then. Raises TokenInUse and ClaimLost.
     """
     polls: list[Poll] = []
-    with claimed(operation_id, clock()) as claim:
+    with claimed(operation_id, clock) as claim:
         schedule = {feed.pk: feed for feed in sorted(feeds_as_they_stand(ENABLED, operation_id), key=failing_last)}
         chosen = [feed for feed in schedule.values() if apis is None or feed.api in apis]
         for listed in in_turn(chosen, clock) if is_due else chosen:
